@@ -1,0 +1,25 @@
+/* image: what qemu-img does to image files that nobody has open. Formats are named, never probed. */
+#pragma once
+
+#include "disk/disk-client.h"
+
+typedef struct {
+    uint64_t virtual_size;   /* bytes */
+    uint64_t actual_size;    /* bytes on the host */
+    char    *backing_path;   /* (nullable) */
+    char   **bitmaps;        /* names, NULL at the end */
+    char   **broken_bitmaps; /* those flagged in-use: inconsistent */
+} ImageInfo;
+void image_info_free(ImageInfo *info);
+
+bool image_create(const char *path, const char *format, uint64_t size, GError **error);
+/* New qcow2 overlay on @base; must not exist. */
+bool image_create_overlay(const char *path, const char *base, const char *base_format, uint64_t size, GError **error);
+/* @force_share: works while a guest has it open */
+bool image_info(const char *path, const char *format, bool force_share, ImageInfo **ret_info, GError **error);
+bool image_bitmap_add(const char *path, const char *name, GError **error); /* granularity 64 KiB, persistent, enabled */
+bool image_bitmap_remove(const char *path, const char *name, GError **error);
+/* qemu-img check; false with DISK_ERROR_IO when the image is damaged */
+bool image_check(const char *path, const char *format, GError **error);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(ImageInfo, image_info_free)

@@ -1,0 +1,13 @@
+/* failover: makes a replica startable, at its latest state or at an older recovery point, and takes that back.
+ *
+ * Callers and errors as in replication/service.h.
+ */
+#pragma once
+
+#include "replication/service.h"
+
+/* @point_id NULL: the latest point. The VM may be started when the job has completed. */
+bool failover_initiate(ReplicationService *service, const Caller *caller, const char *vm_uuid, const char *point_id,
+                       Job **ret_job, GError **error);
+/* Drops the failover: what the started VM wrote is gone, replication goes on. On a prepared primary: cancels the preparation. */
+bool failover_revert(ReplicationService *service, const Caller *caller, const char *vm_uuid, Job **ret_job, GError **error);
