@@ -1,0 +1,99 @@
+/* link: change logs and agreements between two hosts, over HTTPS with certificates on both sides (TLS 1.3).
+ *
+ * Carries; decides nothing. The receiving side hands each request to LinkServerOps together with the names in the peer's
+ * certificate; what a peer may do is decided there. Text and numbers from a peer are checked for form and size here.
+ */
+#pragma once
+
+#include "changelog/changelog.h"
+#include "http/http-client.h"
+#include "http/http-server.h"
+
+typedef enum {
+    LINK_ERROR_UNREACHABLE, /* wait and retry: nothing was changed */
+    LINK_ERROR_TRUST,       /* certificate of the other side not accepted, by us or by them */
+    LINK_ERROR_DENIED,      /* the peer has no authorization entry for us, or the relationship is not ours */
+    LINK_ERROR_STATE,       /* the peer is in a state that refuses this now (failed over, suspended, busy) */
+    LINK_ERROR_MISFIT,      /* our log does not continue the peer's history: ask for its position */
+    LINK_ERROR_PROTOCOL,    /* nonsense on the wire, or another version */
+    LINK_ERROR_NO_SPACE,    /* staging or storage of the peer is full */
+    LINK_ERROR_FAILED,      /* the peer failed; text is the peer's */
+} LinkError;
+#define LINK_ERROR (link_error_quark())
+GQuark link_error_quark(void);
+
+typedef struct {
+    char   *vm_uuid, *vm_name;
+    char   *lineage;
+    char   *domain_xml;
+    char   *settings;      /* relationship settings as one JSON text, opaque here */
+    char   *primary_host;  /* name the primary calls itself; display only */
+    uint64_t memory_bytes;
+    unsigned n_disks;
+    ChangeLogDisk disks[CHANGE_LOG_DISKS_MAX];
+} LinkOffer;
+void link_offer_clear(LinkOffer *offer);
+
+typedef struct {
+    unsigned state;        /* the receiver's ReplicationState */
+    char     lineage[37];  /* empty when it has none */
+    bool     initial_complete;
+    uint64_t position;     /* newest durable ("received n") */
+    uint64_t applied;      /* newest applied */
+    uint8_t  digest[CHANGE_LOG_DIGEST_SIZE]; /* END digest of log `position` */
+    char     pass_token[128]; /* opaque text the sender stored with the newest initial or resync pass; empty when none */
+} LinkPosition;
+
+/* ---- sending side; one thread at a time ---- */
+typedef struct LinkClient LinkClient;
+LinkClient *link_client_new(const HttpClientConfig *config, GError **error);
+void        link_client_free(LinkClient *self);
+/* Is a replica server there that accepts us? @ret_host (nullable): its name */
+bool        link_client_hello(LinkClient *self, char **ret_host, GError **error);
+bool        link_client_offer(LinkClient *self, const LinkOffer *offer, LinkPosition *ret_position, GError **error);
+/* New settings or domain XML for an existing relationship */
+bool        link_client_update(LinkClient *self, const LinkOffer *offer, LinkPosition *ret_position, GError **error);
+bool        link_client_position(LinkClient *self, const char *vm_uuid, LinkPosition *ret_position, GError **error);
+bool        link_client_remove(LinkClient *self, const char *vm_uuid, GError **error);
+
+typedef struct LinkUpload LinkUpload;
+/**
+ * link_client_send_log:
+ * @captured_monotonic_usec: g_get_monotonic_time() of the capture; the peer is sent an age, in a trailer-free way: as age at begin of the upload
+ * @pass_token: (nullable): kept by the receiver with an initial or resync pass once it is durable
+ * @resume_at: byte of the log where this stream starts; 0 for the whole log
+ */
+LinkUpload   *link_client_send_log(LinkClient *self, const char *vm_uuid, const ChangeLogHeader *header,
+                                   int64_t captured_monotonic_usec, const char *pass_token, uint64_t resume_at, GError **error);
+ChangeLogSink link_upload_sink(LinkUpload *self);
+/* Ends the stream and waits for the acknowledgement: the log is durable on the other side. */
+bool          link_upload_finish(LinkUpload *self, LinkPosition *ret_position, GError **error);
+void          link_upload_free(LinkUpload *self);
+uint64_t      link_upload_sent(const LinkUpload *self);
+
+/* ---- receiving side ---- */
+typedef struct {
+    const char *const *names; /* names in the peer's verified certificate, NULL at the end */
+    const char *address;
+} LinkPeer;
+
+/* Called on server threads. An error in LINK_ERROR travels to the peer with its code and text; any other as LINK_ERROR_FAILED. */
+typedef struct {
+    void *opaque;
+    bool (*hello)(void *opaque, const LinkPeer *peer, char **ret_host, GError **error);
+    bool (*offer)(void *opaque, const LinkPeer *peer, const LinkOffer *offer, bool update, LinkPosition *ret_position, GError **error);
+    bool (*position)(void *opaque, const LinkPeer *peer, const char *vm_uuid, LinkPosition *ret_position, GError **error);
+    /* @age_usec: age of the capture when the stream began */
+    bool (*receive)(void *opaque, const LinkPeer *peer, const char *vm_uuid, ChangeLogSource log, int64_t age_usec,
+                    const char *pass_token, uint64_t resume_at, LinkPosition *ret_position, GError **error);
+    bool (*remove)(void *opaque, const LinkPeer *peer, const char *vm_uuid, GError **error);
+} LinkServerOps;
+
+typedef struct LinkServer LinkServer;
+/* @config must ask for client certificates and TLS 1.3 only; refused otherwise. */
+LinkServer *link_server_start(const HttpServerConfig *config, const LinkServerOps *ops, GError **error);
+void        link_server_stop(LinkServer *self);
+uint16_t    link_server_port(const LinkServer *self);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LinkClient, link_client_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LinkUpload, link_upload_free)
