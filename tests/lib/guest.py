@@ -1,0 +1,86 @@
+"""Ledger guests: their disks, their domain XML, and a look at the images of one that is not running."""
+
+import os
+import subprocess
+import tempfile
+import uuid
+from dataclasses import dataclass
+
+import ledger
+
+EMULATOR = "/usr/bin/qemu-system-x86_64"
+
+DOMAIN = """<domain type='qemu'>
+  <name>{name}</name>
+  <uuid>{uuid}</uuid>
+  <memory unit='MiB'>{memory}</memory>
+  <vcpu>1</vcpu>
+  <os>
+    <type arch='x86_64' machine='pc'>hvm</type>
+  </os>
+  <devices>
+    <emulator>{emulator}</emulator>
+{disks}    <serial type='file'>
+      <source path='{serial}' append='on'/>
+      <target port='0'/>
+    </serial>
+    <memballoon model='none'/>
+  </devices>
+</domain>
+"""
+
+DISK = """    <disk type='file' device='disk'>
+      <driver name='qemu' type='{format}'/>
+      <source file='{path}'/>
+      <target dev='{target}' bus='virtio'/>
+      <boot order='{order}'/>
+    </disk>
+"""
+
+
+@dataclass
+class Guest:
+    uuid: str
+    name: str
+    xml: str     # path of its domain XML
+    disks: list  # paths of its images, vda first
+    serial: str  # path of the file its serial port is appended to
+
+
+def make_disk(path, image_format, size, start=b""):
+    """An image of @size bytes that begins with @start and is empty otherwise."""
+    with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), prefix=".raw-") as raw:
+        raw.write(start)
+        raw.truncate(size)
+        raw.flush()
+        subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", image_format, raw.name, path], check=True)
+
+
+def make_guest(program, folder, sizes, name="ledger", guest_uuid=None, image_format="qcow2", memory=16, **config):
+    """Disks and domain XML of a ledger guest in @folder; @config as for ledger.choose_config."""
+    guest = Guest(guest_uuid or str(uuid.uuid4()), name, os.path.join(folder, f"{name}.xml"), [],
+                  os.path.join(folder, f"{name}.serial"))
+    with open(program, "rb") as file:
+        start = ledger.boot_program(file.read(), ledger.choose_config(sizes, **config))
+    disks = ""
+    for i, size in enumerate(sizes):
+        target = "vd" + "abcdefgh"[i]
+        path = os.path.join(folder, f"{name}-{target}.{image_format}")
+        make_disk(path, image_format, size, start if i == 0 else b"")
+        guest.disks.append(path)
+        disks += DISK.format(format=image_format, path=path, target=target, order=i + 1)
+    with open(guest.xml, "w", encoding="utf-8") as file:
+        file.write(DOMAIN.format(name=name, uuid=guest.uuid, memory=memory, emulator=EMULATOR, disks=disks,
+                                 serial=guest.serial))
+    return guest
+
+
+def check_images(paths, image_format="qcow2"):
+    """ledger.check for images of any format, backing files included. Reads them even if a QEMU has them open: then the result
+    means something only when nobody writes."""
+    with tempfile.TemporaryDirectory(prefix="vr-") as folder:
+        copies = []
+        for i, path in enumerate(paths):
+            copies.append(os.path.join(folder, f"{i}.raw"))
+            subprocess.run(["qemu-img", "convert", "-U", "-f", image_format, "-O", "raw", path, copies[-1]], check=True)
+        return ledger.check(copies)

@@ -1,0 +1,39 @@
+"""Runs the test functions of a module and prints TAP: one function, one claim."""
+
+import os
+import sys
+import traceback
+
+
+class Skip(Exception):
+    """A prerequisite is missing; the text says which."""
+
+
+def requires(*programs):
+    """Skips when one of @programs is not installed."""
+    from shutil import which
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    for program in programs:
+        if which(program, path=path) is None:
+            raise Skip(f"{program} is not installed")
+
+
+def run(module_name="__main__"):
+    """Runs each function called test_* in the order of the source, and exits. The first sentence of its text is its name."""
+    module = sys.modules[module_name]
+    tests = [(name, value) for name, value in vars(module).items() if name.startswith("test_") and callable(value)]
+    print(f"1..{len(tests)}", flush=True)
+    failed = 0
+    for number, (name, function) in enumerate(tests, 1):
+        title = name[len("test_"):].replace("_", "-")
+        try:
+            function()
+            print(f"ok {number} - {title}", flush=True)
+        except Skip as reason:
+            print(f"ok {number} - {title} # SKIP {reason}", flush=True)
+        except Exception:
+            failed += 1
+            print(f"not ok {number} - {title}", flush=True)
+            for line in traceback.format_exc().splitlines():
+                print(f"# {line}", flush=True)
+    sys.exit(1 if failed else 0)
