@@ -2,7 +2,8 @@
  *
  * Pure data: no policy, no network, no files. Bytes come from a ChangeLogSource and go to a
  * ChangeLogSink; disks are reached through a ChangeLogTarget. Memory is bounded by a few records
- * whatever the input. No object here has a lock: one thread at a time.
+ * whatever the input, and for capture, undo chain and merge by a set of extents (CHANGE_LOG_EXTENTS_MAX).
+ * Errors that a source, sink or target sets are passed on unchanged. No object here has a lock: one thread at a time.
  * The format is written in full above the reader (reader.c) and in docs/design/change-log.md.
  */
 #pragma once
@@ -19,6 +20,8 @@
 #define CHANGE_LOG_ZERO_MAX    (1ull << 40)     /* bytes one zero record may cover */
 #define CHANGE_LOG_DISKS_MAX   64u
 #define CHANGE_LOG_BLOB_MAX    (16u * 1024u * 1024u)
+#define CHANGE_LOG_BLOBS_MAX   256u             /* blob records in one log */
+#define CHANGE_LOG_EXTENTS_MAX (16u << 20)      /* extents of one disk in memory: every other grain of 2 TiB, 256 MiB */
 #define CHANGE_LOG_NAME_MAX    63u              /* bytes of a disk id or a blob name; [A-Za-z0-9._-]+, no leading dot */
 #define CHANGE_LOG_DIGEST_SIZE 32u              /* SHA-256 */
 
@@ -64,7 +67,7 @@ typedef struct {
     ChangeLogDisk disks[CHANGE_LOG_DISKS_MAX];
 } ChangeLogHeader;
 
-/* Reads up to @length bytes; 0 at the end; -1 with @error set. */
+/* Reads up to @length bytes; 0 at the end, also when asked again; -1 with @error set. */
 typedef struct {
     ssize_t (*read)(void *opaque, void *buffer, size_t length, GError **error);
     void *opaque;
@@ -76,7 +79,8 @@ typedef struct {
     void *opaque;
 } ChangeLogSink;
 
-/* ---- files and memory as source and sink; the caller keeps @fd and @bytes alive ---- */
+/* ---- files and memory as source and sink; the caller keeps @fd, @bytes and @memory alive.
+ * A file is read and written from where it stands; its failures are CHANGE_LOG_ERROR_IO. ---- */
 ChangeLogSource change_log_source_fd(const int *fd);
 ChangeLogSink   change_log_sink_fd(const int *fd);
 ChangeLogSink   change_log_sink_bytes(GByteArray *bytes);
@@ -90,9 +94,11 @@ typedef struct ChangeLogWriter ChangeLogWriter;
 ChangeLogWriter *change_log_writer_new(ChangeLogSink sink, const ChangeLogHeader *header, bool compress,
                                        GError **error);
 void             change_log_writer_free(ChangeLogWriter *self); /* without END, if not finished */
-/* @length at most CHANGE_LOG_RECORD_MAX; [offset, offset + length) inside the disk. All-zero data becomes a zero record. */
+/* @length at most CHANGE_LOG_RECORD_MAX; [offset, offset + length) inside the disk, else CHANGE_LOG_ERROR_TARGET. All-zero
+ * data becomes a zero record. Records may come in any order; where two of one log overlap, the later one holds. */
 bool change_log_writer_data(ChangeLogWriter *self, unsigned disk, uint64_t offset, const void *data,
                             size_t length, GError **error);
+/* Any length inside the disk. */
 bool change_log_writer_zero(ChangeLogWriter *self, unsigned disk, uint64_t offset, uint64_t length, GError **error);
 /* @content NULL: the blob is absent after the log. */
 bool change_log_writer_blob(ChangeLogWriter *self, const char *name, GBytes *content, GError **error);
@@ -122,11 +128,14 @@ typedef struct {
 ChangeLogReader *change_log_reader_new(ChangeLogSource source, GError **error);
 void             change_log_reader_free(ChangeLogReader *self);
 const ChangeLogHeader *change_log_reader_header(const ChangeLogReader *self);
+/* From now on payloads are read and checked but not decoded: DATA comes without data, BLOB without content
+ * (which then does not mean that it is absent). */
+void change_log_reader_skip_payloads(ChangeLogReader *self);
 /* One record at a time, checked. After END the source must be at its end. False with @error: nothing more to read. */
 bool change_log_reader_next(ChangeLogReader *self, ChangeLogRecord *ret_record, GError **error);
 /* Bytes of the stream up to and with the last good record: where a broken transfer resumes. */
 uint64_t change_log_reader_good_bytes(const ChangeLogReader *self);
-uint64_t change_log_reader_good_records(const ChangeLogReader *self);
+uint64_t change_log_reader_good_records(const ChangeLogReader *self); /* without header and END */
 
 /* ---- operations ---- */
 
@@ -137,7 +146,7 @@ typedef struct {
     bool (*read)(void *opaque, const char *disk, uint64_t offset, void *buffer, size_t length, GError **error);
     bool (*write)(void *opaque, const char *disk, uint64_t offset, const void *data, size_t length, GError **error);
     bool (*zero)(void *opaque, const char *disk, uint64_t offset, uint64_t length, GError **error);
-    bool (*resize)(void *opaque, const char *disk, uint64_t size, GError **error);
+    bool (*resize)(void *opaque, const char *disk, uint64_t size, GError **error); /* what grows reads as zeroes */
     bool (*flush)(void *opaque, GError **error); /* everything written is on stable storage */
     bool (*blob_get)(void *opaque, const char *name, GBytes **ret_blob, GError **error); /* NULL when absent */
     bool (*blob_set)(void *opaque, const char *name, GBytes *blob, GError **error);      /* NULL removes */
@@ -155,7 +164,7 @@ typedef struct {
 bool change_log_verify(ChangeLogSource source, ChangeLogSummary *ret_summary, GError **error);
 
 /* Checks that a log continues a history: same VM and lineage, base and previous digest as given.
- * CHANGE_LOG_ERROR_MISFIT says what differs. */
+ * CHANGE_LOG_ERROR_MISFIT says what differs; an undo continues nothing and never fits. */
 bool change_log_fits(const ChangeLogHeader *header, const char *vm_uuid, const char *lineage, uint64_t base,
                      const uint8_t previous_digest[CHANGE_LOG_DIGEST_SIZE], GError **error);
 
@@ -164,7 +173,7 @@ typedef struct ChangeLogCaptured ChangeLogCaptured;
 ChangeLogCaptured *change_log_captured_new(void);
 void               change_log_captured_free(ChangeLogCaptured *self);
 ChangeLogCaptured *change_log_captured_copy(const ChangeLogCaptured *self);
-/* Adds what an undo log holds; how the set is rebuilt at start. */
+/* Adds what an undo log holds; how the set is rebuilt at start. On failure the set is as it was. */
 bool change_log_captured_add_log(ChangeLogCaptured *self, ChangeLogSource undo, GError **error);
 /* (nullable) extents of one disk */
 const ExtentSet *change_log_captured_disk(const ChangeLogCaptured *self, const char *disk);
@@ -174,19 +183,23 @@ bool             change_log_captured_blob(const ChangeLogCaptured *self, const c
  * change_log_capture:
  * Writes the inverse of @log to @undo: the old contents of every grain the log touches that are not in
  * @captured, old sizes, old blobs, and what a shrink would cut off. Reads @target, changes nothing in it.
- * @captured is extended by what was captured, only on success. The undo's header is @log's with kind UNDO, base and
+ * @captured (nullable) is extended by what was captured, only on success. Undos that share it take back together: only their whole
+ * chain, from the newest to the first that used the empty set, restores a state. The undo's header is @log's with kind UNDO, base and
  * position exchanged in meaning as the enum says, its disks' sizes those of @target now.
  */
 bool change_log_capture(ChangeLogSource log, const ChangeLogTarget *target, ChangeLogCaptured *captured,
                         ChangeLogSink undo, uint8_t ret_digest[CHANGE_LOG_DIGEST_SIZE], GError **error);
 
-/* Resizes, writes extents and blobs, flushes. Repeating it gives the same result. Offsets are checked against the header. */
+/* Resizes, writes extents and blobs, flushes. Repeating it gives the same result, also after a call that failed or was
+ * interrupted anywhere. Offsets are checked against the header. Records are applied as they are read: a log that
+ * may be damaged is verified first. */
 bool change_log_apply(ChangeLogSource log, const ChangeLogTarget *target, GError **error);
 
 /**
  * change_log_apply_undo_chain:
  * Takes @target back over several undo logs in one pass: @undos from the oldest (the one that leads to the wanted point) to the
- * newest; where two hold the same place the oldest wins, and each place is written once.
+ * newest; where two hold the same place the oldest wins, and each place is written once. Repeatable like change_log_apply().
+ * CHANGE_LOG_ERROR_MISFIT when one is no undo, is of another VM, or does not begin where the one before ends.
  */
 bool change_log_apply_undo_chain(const ChangeLogSource *undos, unsigned n_undos, const ChangeLogTarget *target,
                                  GError **error);
@@ -194,7 +207,9 @@ bool change_log_apply_undo_chain(const ChangeLogSource *undos, unsigned n_undos,
 /**
  * change_log_merge:
  * One log with the effect of @logs applied in their order. Consecutive: each log's base is the position of the one before
- * (for undo logs, given from newest to oldest, the other way round). The sources are read more than once through @rewind.
+ * (for undo logs, given from newest to oldest, the other way round), same VM, lineage and kind; else CHANGE_LOG_ERROR_MISFIT.
+ * The sources are read more than once: @rewind, called with a source's opaque before each reading, takes it to its begin.
+ * The merged header: base and previous digest of the oldest, position and point kind of the newest.
  */
 bool change_log_merge(const ChangeLogSource *logs, unsigned n_logs,
                       bool (*rewind)(void *opaque, GError **error), bool compress, ChangeLogSink out,
