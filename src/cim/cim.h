@@ -35,7 +35,7 @@ typedef struct {
     unsigned    flags;
     const char *reference_class; /* REFERENCE, or EmbeddedInstance qualifier of a string */
     const CimQualifier *qualifiers; unsigned n_qualifiers;
-    const CimClass *const *origin; /* class that declared it */
+    const CimClass *origin;      /* class that declared it last; NULL for a parameter */
 } CimProperty;
 typedef struct {
     const char *name;
@@ -43,6 +43,7 @@ typedef struct {
     unsigned    flags;
     const CimProperty *parameters; unsigned n_parameters; /* in declared order */
     const CimQualifier *qualifiers; unsigned n_qualifiers;
+    const CimClass *origin;
 } CimMethod;
 struct CimClass {
     const char *name;
@@ -59,6 +60,7 @@ const CimProperty *cim_class_property(const CimClass *self, const char *name);
 const CimMethod   *cim_class_method(const CimClass *self, const char *name);
 /* All classes of a namespace; NULL at the end. NULL when the namespace is unknown. */
 const CimClass *const *cim_classes(const char *cim_namespace);
+bool            cim_namespace_equal(const char *a, const char *b); /* "root\\x" and "Root/X" are equal */
 
 /* ---- values ---- */
 typedef struct CimInstance CimInstance;
