@@ -133,6 +133,7 @@ test_bitmap(TestDisk *test, gconstpointer data)
     const DiskServerImage same = { .id = "vda", .path = test->image, .format = "qcow2" };
     g_autoptr(DiskServer) writer = disk_server_start(run2, &same, 1, true, &error);
     g_assert_no_error(error);
+    g_assert_true(disk_server_is_alive(writer));
 }
 
 static void
@@ -294,6 +295,7 @@ test_left_over(TestDisk *test, gconstpointer data)
     g_clear_error(&error);
 
     g_autoptr(DiskServer) next = test_disk_serve(test, test->image, "qcow2", true); /* ends the left one first */
+    g_assert_true(disk_server_is_alive(next));
     g_assert_cmpint(test_disk_server_pid(test), !=, pid);
     g_assert_false(subprocess_is_ours(pid, test->run));
 }
@@ -335,6 +337,7 @@ test_no_descriptor_leaks(TestDisk *test, gconstpointer data)
     int fd = open(marker, O_RDWR | O_CREAT, 0600);
     make_image(test->image);
     g_autoptr(DiskServer) server = test_disk_serve(test, test->image, "qcow2", true);
+    g_assert_true(disk_server_is_alive(server));
     g_autofree char *folder = g_strdup_printf("/proc/%d/fd", (int)test_disk_server_pid(test));
     g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
     g_assert_nonnull(dir);
