@@ -187,7 +187,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 /* ---- a fixed run of mutations ---- */
 
-enum { MUTATIONS = 4000 };
+enum { MUTATIONS = 3000 };
 
 static GByteArray *
 seed_log(ChangeLogKind kind, bool compress)
@@ -228,7 +228,8 @@ mutate(GRand *rand, GByteArray *bytes)
 {
     for (int n = g_rand_int_range(rand, 1, 4); n > 0 && bytes->len > 1; n--) {
         guint at = (guint)g_rand_int_range(rand, 0, (gint)bytes->len);
-        guint length = MIN((guint)g_rand_int_range(rand, 1, 80), bytes->len - at);
+        guint length = (guint)g_rand_int_range(rand, 1, 80);
+        length = MIN(length, bytes->len - at);
         switch (g_rand_int_range(rand, 0, 8)) {
         case 0:
             g_byte_array_set_size(bytes, at);
