@@ -39,6 +39,24 @@ connection_fail_request(int server_errno, const char *verb, uint64_t offset, GEr
     return false;
 }
 
+static int
+on_chunk(void *user_data, const void *chunk, size_t length, uint64_t offset, unsigned status, int *error)
+{
+    return 0; /* libnbd has put it in its place; an error comes with the completion too */
+}
+
+bool
+connection_begin_read(struct nbd_handle *nbd, void *buffer, size_t length, uint64_t offset, ConnectionRequest *request,
+                      GError **error)
+{
+    /* In one piece: QEMU 7.2 answers an error of a fragmented read by ending the connection. */
+    uint32_t flags = nbd_can_df(nbd) == 1 ? LIBNBD_CMD_FLAG_DF : 0;
+    nbd_chunk_callback chunk = { .callback = on_chunk };
+    if (nbd_aio_pread_structured(nbd, buffer, length, offset, chunk, connection_completion(request), flags) < 0)
+        return connection_fail(nbd, DISK_ERROR_IO, error);
+    return true;
+}
+
 bool
 connection_step(struct nbd_handle *nbd, GError **error)
 {

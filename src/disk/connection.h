@@ -24,6 +24,10 @@ struct nbd_handle *connection_open(const char *socket_path, const char *export_n
 /* For the completion argument of libnbd's aio calls: notes the outcome in @request. */
 nbd_completion_callback connection_completion(ConnectionRequest *request);
 
+/* Sends a read into @buffer, whose content means nothing before @request is done without error. */
+bool connection_begin_read(struct nbd_handle *nbd, void *buffer, size_t length, uint64_t offset,
+                           ConnectionRequest *request, GError **error);
+
 /* Waits for the next event and handles it; true when one came or the step's time passed. False: connection is dead. */
 bool connection_step(struct nbd_handle *nbd, GError **error);
 

@@ -105,8 +105,8 @@ disk_client_read(DiskClient *self, uint64_t offset, void *buffer, size_t length,
     while (length > 0) {
         size_t step = MIN(length, self->piece_max);
         ConnectionRequest request;
-        if (nbd_aio_pread(self->nbd, into, step, offset, connection_completion(&request), 0) < 0)
-            return connection_fail(self->nbd, DISK_ERROR_IO, error);
+        if (!connection_begin_read(self->nbd, into, step, offset, &request, error))
+            return false;
         if (!connection_finish(self->nbd, &request, "read", offset, error)) {
             if (!request.done)
                 disk_client_give_up(self);

@@ -100,16 +100,6 @@ take_buffer(Reader *self, GError **error)
     return buffer;
 }
 
-static bool
-begin_read(Reader *self, Piece *piece, GError **error)
-{
-    struct nbd_handle *nbd = self->client->nbd;
-    if (nbd_aio_pread(nbd, piece->buffer, (size_t)piece->length, piece->offset,
-                      connection_completion(&piece->request), 0) < 0)
-        return connection_fail(nbd, DISK_ERROR_IO, error);
-    return true;
-}
-
 /* Queues pieces while there is room and buffers. */
 static bool
 fill(Reader *self, GError **error)
@@ -135,7 +125,7 @@ fill(Reader *self, GError **error)
         piece->request.done = is_zero;
         self->position = offset + length;
         g_queue_push_tail(&self->queue, piece);
-        if (!is_zero && !begin_read(self, piece, error))
+        if (!is_zero && !connection_begin_read(self->client->nbd, buffer, (size_t)length, offset, &piece->request, error))
             return false;
     }
     return true;

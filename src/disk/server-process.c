@@ -41,26 +41,28 @@ server_files_clear(ServerFiles *self)
     g_clear_pointer(&self->pid_file, g_free);
 }
 
-/* From the pid file; while that is not there yet or any more, from who listens on the QMP socket. 0 when nobody is there. */
 static pid_t
-find_pid(const ServerFiles *files)
+pid_in_file(const ServerFiles *files)
 {
     g_autofree char *text = NULL;
-    if (g_file_get_contents(files->pid_file, &text, NULL, NULL))
-        return (pid_t)g_ascii_strtoll(text, NULL, 10);
+    return g_file_get_contents(files->pid_file, &text, NULL, NULL) ? (pid_t)g_ascii_strtoll(text, NULL, 10) : 0;
+}
+
+/* Who listens on the QMP socket: finds a server whose pid file is not there yet or any more. */
+static pid_t
+pid_at_socket(const ServerFiles *files)
+{
     g_autoptr(Qmp) qmp = qmp_connect(files->qmp_socket, GREETING_TIMEOUT_SEC, NULL);
     return qmp != NULL ? qmp_peer_pid(qmp) : 0;
 }
 
-bool
-server_process_find(const ServerFiles *files, int *ret_pidfd, GError **error)
+/* *@ret_pidfd is -1 when @pid is not, or no longer, a server of these files. */
+static bool
+open_process(const ServerFiles *files, pid_t pid, int *ret_pidfd, GError **error)
 {
     *ret_pidfd = -1;
-    pid_t pid = find_pid(files);
-    if (pid <= 1)
-        return true;
-    int pidfd = pidfd_open(pid, 0);
-    if (pidfd < 0 && errno == ESRCH)
+    int pidfd = pid > 1 ? pidfd_open(pid, 0) : -1;
+    if (pid <= 1 || (pidfd < 0 && errno == ESRCH))
         return true;
     if (pidfd < 0) {
         g_set_error(error, DISK_ERROR, DISK_ERROR_TOOL, "Cannot look at process %d: %s.", (int)pid, g_strerror(errno));
@@ -73,6 +75,14 @@ server_process_find(const ServerFiles *files, int *ret_pidfd, GError **error)
     else
         close(pidfd);
     return true;
+}
+
+bool
+server_process_find(const ServerFiles *files, int *ret_pidfd, GError **error)
+{
+    if (!open_process(files, pid_in_file(files), ret_pidfd, error))
+        return false;
+    return *ret_pidfd >= 0 || open_process(files, pid_at_socket(files), ret_pidfd, error);
 }
 
 /* True when it has ended. */

@@ -1,5 +1,9 @@
 #include "disk/test-disk.h"
 
+#include "util/subprocess.h"
+
+#include <errno.h>
+#include <glib/gstdio.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -208,6 +212,49 @@ test_zeroes_cut_to_grains(TestDisk *test, gconstpointer data)
     g_assert_cmpuint(last, ==, 3 * MIB + 65536 + 512);
 }
 
+/* Pieces of a reading of random extents with random zeroes. */
+typedef struct {
+    ExtentSet       *taken;
+    const ExtentSet *zeroes;
+} Coverage;
+
+static bool
+note_piece(void *opaque, uint64_t offset, uint64_t length, const void *data, GError **error)
+{
+    Coverage *coverage = opaque;
+    size_t n = extent_set_count(coverage->taken);
+    g_assert_true(n == 0 || extent_set_at(coverage->taken, n - 1)->end <= offset);
+    if (data != NULL)
+        test_pattern_check(data, offset, (size_t)length, SEED);
+    else
+        g_assert_true(extent_set_contains(coverage->zeroes, offset, length));
+    extent_set_add(coverage->taken, offset, length);
+    return true;
+}
+
+static void
+test_pieces_cover_extents(TestDisk *test, gconstpointer data)
+{
+    enum { SIZE = 4 * MIB, ROUNDS = 60, EXTENTS = 12 };
+    g_autoptr(DiskServer) server = serve_new(test, SIZE, SIZE);
+    g_autoptr(DiskClient) client = test_disk_connect(test, server);
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(ExtentSet) extents = extent_set_new();
+        g_autoptr(ExtentSet) zeroes = extent_set_new();
+        for (unsigned i = 0; i < EXTENTS; i++) {
+            extent_set_add(extents, (uint64_t)g_test_rand_int_range(0, SIZE - 200000), (uint64_t)g_test_rand_int_range(1, 200000));
+            extent_set_add(zeroes, (uint64_t)g_test_rand_int_range(0, SIZE), (uint64_t)g_test_rand_int_range(1, 200000));
+        }
+        Coverage coverage = { extent_set_new(), zeroes };
+        disk_client_read_extents(client, extents, zeroes, round % 6, NULL, note_piece, &coverage, NULL, &error);
+        g_assert_no_error(error);
+        extent_set_remove_set(extents, coverage.taken);
+        g_assert_cmpuint(extent_set_count(extents), ==, 0);
+        extent_set_free(coverage.taken);
+    }
+}
+
 typedef struct {
     TestDisk       *test;
     DiskServer     *server;
@@ -352,6 +399,81 @@ test_refusal_stops(TestDisk *test, gconstpointer data)
     g_assert_cmpuint(last, ==, 77);
 }
 
+/* A server like ours, of a raw disk of 8 MiB that fails @operation on the sector at 5 MiB. */
+static void
+serve_faulty(TestDisk *test, const char *operation)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *pid_file = g_build_filename(test->run, "pid", NULL);
+    g_autofree char *nbd = g_strdup_printf("addr.type=unix,addr.path=%s/nbd", test->run);
+    g_autofree char *chardev = g_strdup_printf("socket,id=qmp,server=on,wait=off,path=%s/qmp", test->run);
+    g_autofree char *node = g_strdup_printf("driver=blkdebug,node-name=n,image.driver=file,image.filename=%s,"
+                                            "inject-error.0.event=none,inject-error.0.iotype=%s,"
+                                            "inject-error.0.errno=28,inject-error.0.sector=10240",
+                                            test->image, operation);
+    const char *argv[] = { "qemu-storage-daemon", "--daemonize", "--pidfile", pid_file, "--chardev", chardev, "--monitor",
+                           "chardev=qmp", "--nbd-server", nbd, "--blockdev", node, "--export",
+                           "type=nbd,id=e,node-name=n,name=vda,writable=on", NULL };
+    image_create(test->image, "raw", 8 * MIB, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(g_mkdir(test->run, 0700), ==, 0);
+    subprocess_run(argv, 60, NULL, &error);
+    g_assert_no_error(error);
+}
+
+static DiskClient *
+connect_faulty(TestDisk *test)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *socket = g_build_filename(test->run, "nbd", NULL);
+    DiskClient *client = disk_client_connect(socket, "vda", NULL, test->pool, &error);
+    g_assert_no_error(error);
+    return client;
+}
+
+/* Nothing from the bad place on is handed over, though later reads succeeded. */
+static void
+test_read_error(TestDisk *test, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    serve_faulty(test, "read");
+    g_autoptr(DiskClient) client = connect_faulty(test);
+    test_pattern_write(client, 0, 8 * MIB, SEED);
+    uint8_t byte;
+    g_assert_false(disk_client_read(client, 5 * MIB, &byte, 1, &error));
+    g_assert_error(error, DISK_ERROR, DISK_ERROR_IO);
+    g_clear_error(&error);
+    disk_client_read(client, 0, &byte, 1, &error); /* the connection goes on */
+    g_assert_no_error(error);
+
+    Taker taker = { 0 };
+    g_autoptr(ExtentSet) all = one_extent(0, 8 * MIB);
+    uint64_t last = 0;
+    g_assert_false(disk_client_read_extents(client, all, NULL, 8, NULL, take_piece, &taker, &last, &error));
+    g_assert_error(error, DISK_ERROR, DISK_ERROR_IO);
+    g_assert_cmpuint(last, ==, 5 * MIB);
+    g_assert_cmpuint(taker.data_bytes, ==, 5 * MIB);
+}
+
+static void
+test_write_error(TestDisk *test, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    serve_faulty(test, "write");
+    g_autoptr(DiskClient) client = connect_faulty(test);
+    g_autofree uint8_t *buffer = g_malloc0(8 * MIB);
+    bool ok = disk_client_write(client, 0, buffer, 8 * MIB, &error) && disk_client_flush(client, &error);
+    g_assert_false(ok);
+    g_assert_error(error, DISK_ERROR, DISK_ERROR_IO);
+    g_assert_nonnull(strstr(error->message, g_strerror(ENOSPC)));
+    g_clear_error(&error);
+    g_assert_false(disk_client_write(client, 0, buffer, 512, &error));
+    g_assert_error(error, DISK_ERROR, DISK_ERROR_IO);
+    g_clear_error(&error);
+    g_assert_false(disk_client_flush(client, &error));
+    g_assert_error(error, DISK_ERROR, DISK_ERROR_IO);
+}
+
 static void
 test_missing(TestDisk *test, gconstpointer data)
 {
@@ -378,12 +500,15 @@ main(int argc, char **argv)
     test_disk_add("/disk-client/read-only-is-refused", test_read_only);
     test_disk_add("/disk-client/zeroes-are-not-read", test_zero_pieces);
     test_disk_add("/disk-client/zeroes-are-cut-to-grains", test_zeroes_cut_to_grains);
+    test_disk_add("/disk-client/pieces-cover-the-extents", test_pieces_cover_extents);
     test_disk_add("/disk-client/readers-share-a-small-pool", test_readers_share_pool);
     test_disk_add("/disk-client/server-killed-while-reading", test_server_killed);
     test_disk_add("/disk-client/server-killed-before-writing", test_write_to_killed_server);
     test_disk_add("/disk-client/cancel-while-server-stalls", test_cancel_while_server_stalls);
     test_disk_add("/disk-client/cancel-while-pool-is-empty", test_cancel_while_pool_is_empty);
     test_disk_add("/disk-client/refused-piece-stops", test_refusal_stops);
+    test_disk_add("/disk-client/read-error", test_read_error);
+    test_disk_add("/disk-client/write-error", test_write_error);
     test_disk_add("/disk-client/missing-export-bitmap-server", test_missing);
     return g_test_run();
 }

@@ -101,13 +101,15 @@ static void
 test_bitmap(TestDisk *test, gconstpointer data)
 {
     g_autoptr(GError) error = NULL;
-    make_image(test->image);
+    image_create(test->image, "qcow2", 4 * MIB + 3 * 512, &error);
+    g_assert_no_error(error);
     image_bitmap_add(test->image, "b", &error);
     g_assert_no_error(error);
     DiskServer *server = test_disk_serve(test, test->image, "qcow2", true);
     DiskClient *client = test_disk_connect(test, server);
     test_pattern_write(client, 65536, 65536 * 2, SEED);
     test_pattern_write(client, 3 * MIB + 17, 100, SEED);
+    test_pattern_write(client, 4 * MIB + 512, 2 * 512, SEED);
     disk_client_free(client);
     disk_server_stop(server);
 
@@ -119,8 +121,9 @@ test_bitmap(TestDisk *test, gconstpointer data)
     g_autoptr(ExtentSet) dirty = NULL;
     disk_client_dirty(reader, 0, disk_client_size(reader), &dirty, &error);
     g_assert_no_error(error);
-    g_assert_cmpuint(extent_set_count(dirty), ==, 2);
-    g_assert_cmpuint(extent_set_bytes(dirty), ==, 3 * 65536);
+    g_assert_cmpuint(extent_set_count(dirty), ==, 3);
+    g_assert_cmpuint(extent_set_bytes(dirty), ==, 3 * 65536 + 3 * 512);
+    g_assert_true(extent_set_contains(dirty, 4 * MIB, 3 * 512));
     g_assert_true(extent_set_contains(dirty, 65536, 65536 * 2));
     g_assert_true(extent_set_contains(dirty, 3 * MIB, 65536));
     g_autoptr(ExtentSet) part = NULL;

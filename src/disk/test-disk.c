@@ -64,9 +64,12 @@ void
 test_pattern_fill(void *buffer, uint64_t offset, size_t length, uint64_t seed)
 {
     uint8_t *bytes = buffer;
-    for (size_t i = 0; i < length; i += 8) {
-        uint64_t word = offset + i + seed;
-        memcpy(bytes + i, &word, MIN(sizeof word, length - i));
+    for (size_t i = 0; i < length;) {
+        size_t skip = (size_t)((offset + i) % 8);
+        size_t part = MIN(8 - skip, length - i);
+        uint64_t word = offset + i - skip + seed;
+        memcpy(bytes + i, (uint8_t *)&word + skip, part);
+        i += part;
     }
 }
 

@@ -23,7 +23,7 @@ DiskClient *test_disk_connect(TestDisk *self, DiskServer *server);
 /* Process id in the pid file of the run folder. */
 pid_t       test_disk_server_pid(const TestDisk *self);
 
-/* Content that tells its place: every 8 bytes hold their offset plus @seed. */
+/* Content that tells its place: every aligned 8 bytes of the disk hold their offset plus @seed. */
 void test_pattern_fill(void *buffer, uint64_t offset, size_t length, uint64_t seed);
 /* Writes it to [start, start + length) and flushes. */
 void test_pattern_write(DiskClient *client, uint64_t start, uint64_t length, uint64_t seed);
