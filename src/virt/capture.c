@@ -1,0 +1,489 @@
+#include "virt/virt-private.h"
+
+#include <errno.h>
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/un.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+/* A capture is a libvirt pull backup with a watchdog thread.
+ *
+ * INVARIANTS
+ *  (1) From the moment the job exists until it is gone, the watchdog looks every virt_capture_poll_msec.
+ *  (2) Only the watchdog ends the job, and it ends no job but the one that serves our socket.
+ *  (3) `cancelled` is set before the job is aborted, so a reader learns it before its reads fail.
+ *  (4) Whoever the guest was paused by, an I/O error while our job was open is followed by a resume after it.
+ */
+
+/* Two looks are 20 ms apart, an abort takes 5 ms: a guest that writes 500 MB/s fills 13 MB of scratch in that time. */
+gint virt_capture_poll_msec = 20;
+
+#define FREE_FLOOR_BYTES   (256 * UINT64_C(1048576)) /* left alone on the scratch file system ... */
+#define FREE_FLOOR_PART    8                         /* ... or this part of a small one: half a second at 500 MB/s */
+#define SCRATCH_PART       8     /* this part of the allowance is kept for what comes before the abort has effect */
+#define GROWTH_LOOKS       2     /* ... or so many times what the last look saw coming, whichever is more */
+#define LOOK_AT_JOB_USEC   (1 * G_USEC_PER_SEC) /* an event may be lost with a connection */
+#define BITMAP_NAME        "dirty" /* of every export */
+#define END_TIMEOUT_SEC    60
+#define STALE_TIMEOUT_SEC  10
+
+struct VirtCapture {
+    VirtHost  *host;
+    char      *uuid, *job_id, *socket, *scratch_folder;
+    GPtrArray *targets; /* of char * */
+    GPtrArray *scratch; /* of paths, in the order of targets */
+    bool       incremental;
+    uint64_t   scratch_max, free_floor, used_before;
+    int64_t    deadline_usec, next_look_usec; /* monotonic */
+    GThread   *watchdog;
+    gint       cancelled;
+
+    GMutex            lock;
+    GCond             wake;
+    VirtCaptureStatus status;
+    bool              ending;     /* the owner wants it to end */
+    bool              io_error;   /* seen on one of the guest's disks */
+    bool              maybe_gone; /* an event said that the job may have ended */
+};
+
+/* ---- the watchdog ---- */
+
+uint64_t
+virt_capture_scratch_bytes(VirtCapture *self)
+{
+    uint64_t bytes = 0;
+    for (guint i = 0; i < self->scratch->len; i++) {
+        struct stat st;
+        if (stat(g_ptr_array_index(self->scratch, i), &st) == 0)
+            bytes += (uint64_t)st.st_blocks * 512;
+    }
+    return bytes;
+}
+
+static bool
+free_space(const char *folder, uint64_t *ret_free, uint64_t *ret_total)
+{
+    struct statvfs st;
+    if (statvfs(folder, &st) < 0)
+        return false;
+    *ret_free = (uint64_t)st.f_bavail * st.f_frsize;
+    *ret_total = (uint64_t)st.f_blocks * st.f_frsize;
+    return true;
+}
+
+static bool
+scratch_runs_low(VirtCapture *self)
+{
+    uint64_t used = virt_capture_scratch_bytes(self), available = 0, total = 0;
+    uint64_t coming = (used - MIN(used, self->used_before)) * GROWTH_LOOKS;
+    self->used_before = used;
+    if (used + MAX(coming, self->scratch_max / SCRATCH_PART) > self->scratch_max)
+        return true;
+    return !free_space(self->scratch_folder, &available, &total) || available < self->free_floor + coming;
+}
+
+static bool
+job_is_open(VirtCapture *self)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VirtBackupJob) job = NULL;
+    g_auto(virDomainPtr) domain = virt_host_domain(self->host, self->uuid, &error);
+    if (domain == NULL)
+        return !g_error_matches(error, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN);
+    if (!virt_backup_job_get(domain, &job)) {
+        virt_host_suspect(self->host);
+        return true;
+    }
+    return job != NULL && g_strcmp0(job->socket, self->socket) == 0;
+}
+
+static VirtCaptureStatus
+look(VirtCapture *self, bool io_error, bool maybe_gone)
+{
+    int64_t now = g_get_monotonic_time();
+    if (io_error)
+        return VIRT_CAPTURE_GAVE_UP_GUEST;
+    if (scratch_runs_low(self))
+        return VIRT_CAPTURE_GAVE_UP_SCRATCH;
+    if (now >= self->deadline_usec)
+        return VIRT_CAPTURE_GAVE_UP_TIME;
+    if (maybe_gone || now >= self->next_look_usec) {
+        self->next_look_usec = now + LOOK_AT_JOB_USEC;
+        if (!job_is_open(self))
+            return VIRT_CAPTURE_ENDED_OUTSIDE;
+    }
+    return VIRT_CAPTURE_ACTIVE;
+}
+
+static void
+remove_files(VirtCapture *self)
+{
+    for (guint i = 0; i < self->scratch->len; i++)
+        unlink(g_ptr_array_index(self->scratch, i));
+    unlink(self->socket);
+}
+
+/* Ends the job and looks after the guest. The note stays when that failed, for virt_release(). */
+static void
+finish(VirtCapture *self)
+{
+    int64_t give_up = g_get_monotonic_time() + END_TIMEOUT_SEC * G_USEC_PER_SEC;
+    for (;;) {
+        g_autoptr(GError) error = NULL;
+        if (virt_backup_job_end(self->host, self->uuid, self->scratch_folder, self->socket, END_TIMEOUT_SEC, &error) &&
+            virt_resume_after_io_error(self->host, self->uuid, &error))
+            break;
+        if (g_error_matches(error, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN))
+            break;
+        if (g_get_monotonic_time() > give_up)
+            return;
+        g_usleep(G_USEC_PER_SEC / 10); /* libvirt is away or busy */
+    }
+    remove_files(self);
+    virt_job_note_remove(self->scratch_folder, self->job_id);
+}
+
+static void *
+watch(void *opaque)
+{
+    VirtCapture *self = opaque;
+    g_mutex_lock(&self->lock);
+    while (!self->ending && self->status == VIRT_CAPTURE_ACTIVE) {
+        bool io_error = self->io_error, maybe_gone = self->maybe_gone;
+        self->maybe_gone = false;
+        g_mutex_unlock(&self->lock);
+        VirtCaptureStatus status = look(self, io_error, maybe_gone);
+        if (status != VIRT_CAPTURE_ACTIVE)
+            g_atomic_int_set(&self->cancelled, 1);
+        g_mutex_lock(&self->lock);
+        self->status = status;
+        if (status == VIRT_CAPTURE_ACTIVE && !self->ending && !self->io_error && !self->maybe_gone)
+            g_cond_wait_until(&self->wake, &self->lock,
+                              g_get_monotonic_time() + g_atomic_int_get(&virt_capture_poll_msec) * 1000);
+    }
+    g_mutex_unlock(&self->lock);
+    finish(self);
+    return NULL;
+}
+
+static void
+on_notice(void *opaque, VirtNotice notice)
+{
+    VirtCapture *self = opaque;
+    g_mutex_lock(&self->lock);
+    if (notice == VIRT_NOTICE_IO_ERROR)
+        self->io_error = true;
+    else
+        self->maybe_gone = true;
+    g_cond_signal(&self->wake);
+    g_mutex_unlock(&self->lock);
+}
+
+/* ---- beginning ---- */
+
+static bool
+refuse(GError **error, VirtError code, const char *format, ...) G_GNUC_PRINTF(3, 4);
+
+static bool
+refuse(GError **error, VirtError code, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    g_autofree char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    g_set_error_literal(error, VIRT_ERROR, code, text);
+    return false;
+}
+
+static bool
+is_plain_name(const char *text)
+{
+    if (text[0] == '\0' || text[0] == '.')
+        return false;
+    for (const char *c = text; *c != '\0'; c++) {
+        if (!g_ascii_isalnum(*c) && strchr("-_.", *c) == NULL)
+            return false;
+    }
+    return true;
+}
+
+/* A network file system answers a lost server with errors that QEMU would hand to the guest. */
+static bool
+is_local_file_system(const char *folder)
+{
+    static const long remote[] = { NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, CIFS_SUPER_MAGIC, SMB2_SUPER_MAGIC,
+                                   CEPH_SUPER_MAGIC, V9FS_MAGIC,     AFS_FS_MAGIC,     FUSE_SUPER_MAGIC };
+    struct statfs st;
+    if (statfs(folder, &st) < 0)
+        return true; /* the space check after this one says what is wrong */
+    for (size_t i = 0; i < G_N_ELEMENTS(remote); i++) {
+        if ((unsigned int)st.f_type == (unsigned int)remote[i])
+            return false;
+    }
+    return true;
+}
+
+static bool
+check_scratch(VirtCapture *self, GError **error)
+{
+    uint64_t available = 0, total = 0;
+    if (!is_local_file_system(self->scratch_folder))
+        return refuse(error, VIRT_ERROR_FAILED, "the scratch folder '%s' is on a network or FUSE file system, whose errors "
+                      "would reach the guest; set [paths] scratch to a local one", self->scratch_folder);
+    if (!free_space(self->scratch_folder, &available, &total))
+        return refuse(error, VIRT_ERROR_FAILED, "the scratch folder '%s' cannot be used: %s", self->scratch_folder,
+                      g_strerror(errno));
+    self->free_floor = MIN(FREE_FLOOR_BYTES, total / FREE_FLOOR_PART);
+    if (available <= self->free_floor)
+        return refuse(error, VIRT_ERROR_FAILED, "the scratch folder '%s' has %" G_GUINT64_FORMAT " MiB free, of which %"
+                      G_GUINT64_FORMAT " MiB are kept as a reserve; free some space there", self->scratch_folder,
+                      available >> 20, self->free_floor >> 20);
+    return true;
+}
+
+static bool
+check_request(const VirtCaptureRequest *request, GError **error)
+{
+    struct sockaddr_un address;
+    if (request->disks == NULL || request->disks[0] == NULL)
+        return refuse(error, VIRT_ERROR_FAILED, "a capture of VM '%s' names no disk", request->uuid);
+    if (!is_plain_name(request->job_id))
+        return refuse(error, VIRT_ERROR_FAILED, "'%s' is no usable job name", request->job_id);
+    for (size_t i = 0; request->disks[i] != NULL; i++) {
+        if (!is_plain_name(request->disks[i]))
+            return refuse(error, VIRT_ERROR_FAILED, "'%s' is no disk target", request->disks[i]);
+    }
+    size_t length = strlen(request->socket_folder) + strlen("/" VIRT_NAME_PREFIX ".sock") + strlen(request->job_id);
+    if (length >= sizeof address.sun_path)
+        return refuse(error, VIRT_ERROR_FAILED, "the socket folder '%s' has too long a path: a socket's may have %zu bytes",
+                      request->socket_folder, sizeof address.sun_path - 1);
+    return true;
+}
+
+static void
+capture_free(VirtCapture *self)
+{
+    g_free(self->uuid);
+    g_free(self->job_id);
+    g_free(self->socket);
+    g_free(self->scratch_folder);
+    g_ptr_array_unref(self->targets);
+    g_ptr_array_unref(self->scratch);
+    g_mutex_clear(&self->lock);
+    g_cond_clear(&self->wake);
+    g_free(self);
+}
+
+static VirtCapture *
+capture_new(VirtHost *host, const VirtCaptureRequest *request)
+{
+    VirtCapture *self = g_new0(VirtCapture, 1);
+    self->host = host;
+    self->uuid = g_strdup(request->uuid);
+    self->job_id = g_strdup(request->job_id);
+    self->socket = g_strdup_printf("%s/" VIRT_NAME_PREFIX "%s.sock", request->socket_folder, request->job_id);
+    self->scratch_folder = g_strdup(request->scratch_folder);
+    self->targets = g_ptr_array_new_with_free_func(g_free);
+    self->scratch = g_ptr_array_new_with_free_func(g_free);
+    for (size_t i = 0; request->disks[i] != NULL; i++) {
+        g_ptr_array_add(self->targets, g_strdup(request->disks[i]));
+        g_ptr_array_add(self->scratch, g_strdup_printf("%s/" VIRT_NAME_PREFIX "%s-%s.scratch", request->scratch_folder,
+                                                       request->job_id, request->disks[i]));
+    }
+    self->incremental = request->incremental != NULL;
+    self->scratch_max = request->scratch_max_bytes;
+    self->deadline_usec = g_get_monotonic_time() + (int64_t)request->timeout_sec * G_USEC_PER_SEC;
+    self->next_look_usec = g_get_monotonic_time() + LOOK_AT_JOB_USEC;
+    g_mutex_init(&self->lock);
+    g_cond_init(&self->wake);
+    return self;
+}
+
+/* A job that an earlier process of ours left behind is ended; anybody else's is a reason to wait. */
+static bool
+check_domain(VirtCapture *self, virDomainPtr domain, GError **error)
+{
+    int state = 0;
+    if (virDomainGetState(domain, &state, NULL, 0) < 0)
+        return virt_fail(self->host, domain, error, "cannot be looked at");
+    if (state != VIR_DOMAIN_RUNNING && state != VIR_DOMAIN_BLOCKED && state != VIR_DOMAIN_PAUSED)
+        return refuse(error, VIRT_ERROR_STATE, "VM '%s' is not running", virDomainGetName(domain));
+    if (!virt_host_is_watched(self->host, self->uuid) &&
+        !virt_backup_job_end(self->host, self->uuid, self->scratch_folder, NULL, STALE_TIMEOUT_SEC, error))
+        return false;
+    virDomainJobInfo job = { 0 };
+    if (virDomainGetJobInfo(domain, &job) < 0)
+        return virt_fail(self->host, domain, error, "cannot be asked for its jobs");
+    if (job.type != VIR_DOMAIN_JOB_NONE)
+        return refuse(error, VIRT_ERROR_BUSY, "VM '%s' has another job (backup, migration, snapshot); waiting for its end",
+                      virDomainGetName(domain));
+    return true;
+}
+
+static char *
+backup_xml(const VirtCapture *self, const VirtCaptureRequest *request)
+{
+    GString *xml = g_string_new("<domainbackup mode='pull'>");
+    g_autofree char *socket = g_markup_printf_escaped("<server transport='unix' socket='%s'/><disks>", self->socket);
+    if (request->incremental != NULL) {
+        g_autofree char *incremental = g_markup_printf_escaped("<incremental>%s</incremental>", request->incremental);
+        g_string_append(xml, incremental);
+    }
+    g_string_append(xml, socket);
+    for (guint i = 0; i < self->targets->len; i++) {
+        const char *target = g_ptr_array_index(self->targets, i);
+        g_autofree char *scratch = g_markup_escape_text(g_ptr_array_index(self->scratch, i), -1);
+        /* Targets are plain names, see check_request(). */
+        g_string_append_printf(xml, "<disk name='%s' backup='yes' type='file' exportname='%s'%s><scratch file='%s'/></disk>",
+                               target, target, self->incremental ? " exportbitmap='" BITMAP_NAME "'" : "", scratch);
+    }
+    g_string_append(xml, "</disks></domainbackup>");
+    return g_string_free(xml, FALSE);
+}
+
+static char *
+checkpoint_xml(const VirtCaptureRequest *request)
+{
+    g_autofree char *name = g_markup_printf_escaped("<domaincheckpoint><name>%s</name><disks>", request->checkpoint);
+    GString *xml = g_string_new(name);
+    for (size_t i = 0; request->disks[i] != NULL; i++) {
+        g_autofree char *disk = g_markup_printf_escaped("<disk name='%s' checkpoint='bitmap'/>", request->disks[i]);
+        g_string_append(xml, disk);
+    }
+    g_string_append(xml, "</disks></domaincheckpoint>");
+    return g_string_free(xml, FALSE);
+}
+
+static bool
+has_checkpoint(virDomainPtr domain, const char *name)
+{
+    g_auto(virDomainCheckpointPtr) checkpoint = virDomainCheckpointLookupByName(domain, name, 0);
+    return checkpoint != NULL;
+}
+
+static void
+undo_begin(VirtCapture *self, virDomainPtr domain, const VirtCaptureRequest *request)
+{
+    virt_backup_job_end(self->host, self->uuid, self->scratch_folder, self->socket, STALE_TIMEOUT_SEC, NULL);
+    if (request->checkpoint != NULL && has_checkpoint(domain, request->checkpoint))
+        virt_checkpoint_delete(self->host, self->uuid, request->checkpoint, NULL);
+    remove_files(self);
+    virt_job_note_remove(self->scratch_folder, self->job_id);
+}
+
+/* libvirt says little about a disk that cannot be tracked; our own look says what to do. */
+static void
+explain(VirtCapture *self, GError **cause)
+{
+    g_autoptr(GPtrArray) disks = virt_host_disks(self->host, self->uuid, NULL);
+    for (guint i = 0; disks != NULL && i < disks->len; i++) {
+        const VirtDisk *disk = g_ptr_array_index(disks, i);
+        bool wanted = g_ptr_array_find_with_equal_func(self->targets, disk->target, g_str_equal, NULL);
+        if (wanted && disk->untrackable != NULL) {
+            g_clear_error(cause);
+            g_set_error_literal(cause, VIRT_ERROR, VIRT_ERROR_UNTRACKABLE, disk->untrackable);
+            return;
+        }
+    }
+}
+
+static bool
+start_job(VirtCapture *self, virDomainPtr domain, const VirtCaptureRequest *request, GError **error)
+{
+    g_autofree char *backup = backup_xml(self, request);
+    g_autofree char *checkpoint = request->checkpoint != NULL ? checkpoint_xml(request) : NULL;
+    if (request->checkpoint != NULL && has_checkpoint(domain, request->checkpoint))
+        return refuse(error, VIRT_ERROR_FAILED, "VM '%s' has a checkpoint '%s' already", virDomainGetName(domain),
+                      request->checkpoint);
+    remove_files(self); /* of an earlier job of the same name */
+    if (!virt_job_note_write(self->scratch_folder, self->job_id, self->uuid, self->socket, error))
+        return false;
+    if (virDomainBackupBegin(domain, backup, checkpoint, 0) == 0)
+        return true;
+
+    GError *cause = NULL;
+    virt_fail(self->host, domain, &cause, "cannot be captured");
+    undo_begin(self, domain, request);
+    if (g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_FAILED) || g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_STATE))
+        explain(self, &cause);
+    g_propagate_error(error, cause);
+    return false;
+}
+
+VirtCapture *
+virt_capture_begin(VirtHost *host, const VirtCaptureRequest *request, GError **error)
+{
+    if (!check_request(request, error))
+        return NULL;
+    g_auto(virDomainPtr) domain = virt_host_domain(host, request->uuid, error);
+    if (domain == NULL)
+        return NULL;
+    VirtCapture *self = capture_new(host, request);
+    if (!check_scratch(self, error) || !check_domain(self, domain, error)) {
+        capture_free(self);
+        return NULL;
+    }
+    virt_host_watch(host, self->uuid, on_notice, self);
+    if (!start_job(self, domain, request, error)) {
+        virt_host_unwatch(host, self);
+        capture_free(self);
+        return NULL;
+    }
+    self->watchdog = g_thread_new("virt-watchdog", watch, self);
+    return self;
+}
+
+/* ---- what the owner sees ---- */
+
+const char *
+virt_capture_socket(const VirtCapture *self)
+{
+    return self->socket;
+}
+
+const char *
+virt_capture_export(const VirtCapture *self, const char *target)
+{
+    guint index = 0;
+    if (!g_ptr_array_find_with_equal_func(self->targets, target, g_str_equal, &index))
+        return NULL;
+    return g_ptr_array_index(self->targets, index);
+}
+
+const char *
+virt_capture_bitmap(const VirtCapture *self, const char *target)
+{
+    return self->incremental && virt_capture_export(self, target) != NULL ? BITMAP_NAME : NULL;
+}
+
+VirtCaptureStatus
+virt_capture_status(VirtCapture *self)
+{
+    g_mutex_lock(&self->lock);
+    VirtCaptureStatus status = self->status;
+    g_mutex_unlock(&self->lock);
+    return status;
+}
+
+const gint *
+virt_capture_cancelled(const VirtCapture *self)
+{
+    return &self->cancelled;
+}
+
+void
+virt_capture_end(VirtCapture *self)
+{
+    if (self == NULL)
+        return;
+    g_mutex_lock(&self->lock);
+    self->ending = true;
+    g_cond_signal(&self->wake);
+    g_mutex_unlock(&self->lock);
+    g_thread_join(self->watchdog);
+    virt_host_unwatch(self->host, self);
+    capture_free(self);
+}

@@ -1,0 +1,134 @@
+#include "virt/virt-private.h"
+#include "virt/xml.h"
+
+#include "util/subprocess.h"
+
+#include <string.h>
+
+/* Checkpoints: a bitmap of the same name in each image, plus libvirt's record of it. libvirt deletes both while
+ * the guest runs; with the guest off, or when the bitmap is broken, each is removed by itself. */
+
+#define QEMU_IMG_TIMEOUT_SEC 60
+
+char **
+virt_checkpoint_list(VirtHost *host, const char *uuid, GError **error)
+{
+    g_auto(virDomainPtr) domain = virt_host_domain(host, uuid, error);
+    if (domain == NULL)
+        return NULL;
+    virDomainCheckpointPtr *checkpoints = NULL;
+    int n = virDomainListAllCheckpoints(domain, &checkpoints, 0);
+    if (n < 0) {
+        virt_fail(host, domain, error, "cannot be asked for its checkpoints");
+        return NULL;
+    }
+    char **names = g_new0(char *, (gsize)n + 1);
+    for (int i = 0; i < n; i++) {
+        names[i] = g_strdup(virDomainCheckpointGetName(checkpoints[i]));
+        virDomainCheckpointFree(checkpoints[i]);
+    }
+    free(checkpoints);
+    return names;
+}
+
+/* ---- deleting ---- */
+
+/* A bitmap that is not in the image is fine. */
+static bool
+remove_bitmap(const char *path, const char *name, GError **error)
+{
+    const char *const argv[] = { "qemu-img", "bitmap", "--remove", "-f", "qcow2", path, name, NULL };
+    g_autoptr(GError) cause = NULL;
+    if (subprocess_run(argv, QEMU_IMG_TIMEOUT_SEC, NULL, &cause) || strstr(cause->message, "not found") != NULL)
+        return true;
+    VirtError code = strstr(cause->message, "lock") != NULL ? VIRT_ERROR_LOCKED : VIRT_ERROR_FAILED;
+    g_set_error(error, VIRT_ERROR, code, "bitmap '%s' cannot be removed from '%s': %s", name, path, cause->message);
+    return false;
+}
+
+static bool
+remove_bitmaps_off(VirtHost *host, const char *uuid, const char *name, GError **error)
+{
+    g_autoptr(GPtrArray) disks = virt_host_disks(host, uuid, error);
+    if (disks == NULL)
+        return false;
+    for (guint i = 0; i < disks->len; i++) {
+        const VirtDisk *disk = g_ptr_array_index(disks, i);
+        if (disk->replicable && disk->path != NULL && g_strcmp0(disk->format, "qcow2") == 0 &&
+            !remove_bitmap(disk->path, name, error))
+            return false;
+    }
+    return true;
+}
+
+static bool
+remove_record(VirtHost *host, virDomainPtr domain, virDomainCheckpointPtr checkpoint, GError **error)
+{
+    if (virDomainCheckpointDelete(checkpoint, VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY) == 0 ||
+        virGetLastErrorCode() == VIR_ERR_NO_DOMAIN_CHECKPOINT)
+        return true;
+    return virt_fail(host, domain, error, "keeps the record of a checkpoint that was to be deleted");
+}
+
+bool
+virt_checkpoint_delete(VirtHost *host, const char *uuid, const char *name, GError **error)
+{
+    g_auto(virDomainPtr) domain = virt_host_domain(host, uuid, error);
+    if (domain == NULL)
+        return false;
+    g_auto(virDomainCheckpointPtr) checkpoint = virDomainCheckpointLookupByName(domain, name, 0);
+    if (checkpoint == NULL && virGetLastErrorCode() != VIR_ERR_NO_DOMAIN_CHECKPOINT)
+        return virt_fail(host, domain, error, "cannot be asked for checkpoint '%s'", name);
+
+    if (virDomainIsActive(domain) == 1) {
+        if (checkpoint == NULL || virDomainCheckpointDelete(checkpoint, 0) == 0)
+            return true;
+        g_autoptr(GError) cause = NULL;
+        virt_fail(host, domain, &cause, "keeps checkpoint '%s', which was to be deleted", name);
+        bool passing = g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_UNAVAILABLE) ||
+                       g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_BUSY);
+        if (passing) {
+            g_propagate_error(error, g_steal_pointer(&cause));
+            return false;
+        }
+        /* The bitmap never reached the image (QEMU was killed): only the record is left. */
+        if (virDomainIsActive(domain) == 1)
+            return remove_record(host, domain, checkpoint, error);
+    }
+    /* The bitmaps first: were it the other way round, a failure in between would leave bitmaps nobody knows. */
+    return remove_bitmaps_off(host, uuid, name, error) &&
+           (checkpoint == NULL || remove_record(host, domain, checkpoint, error));
+}
+
+/* ---- adopting ---- */
+
+static char *
+adoption_xml(const char *name, const char *const *disks, const char *domain_xml)
+{
+    g_autofree char *head = g_markup_printf_escaped("<domaincheckpoint><name>%s</name><creationTime>%" G_GINT64_FORMAT
+                                                    "</creationTime><disks>", name, g_get_real_time() / G_USEC_PER_SEC);
+    GString *xml = g_string_new(head);
+    for (size_t i = 0; disks[i] != NULL; i++) {
+        g_autofree char *disk = g_markup_printf_escaped("<disk name='%s' checkpoint='bitmap' bitmap='%s'/>", disks[i],
+                                                        name);
+        g_string_append(xml, disk);
+    }
+    g_string_append_printf(xml, "</disks>%s</domaincheckpoint>", domain_xml);
+    return g_string_free(xml, FALSE);
+}
+
+bool
+virt_checkpoint_adopt(VirtHost *host, const char *uuid, const char *name, const char *const *disks, GError **error)
+{
+    g_auto(virDomainPtr) domain = virt_host_domain(host, uuid, error);
+    if (domain == NULL)
+        return false;
+    char *domain_xml = virDomainGetXMLDesc(domain, VIR_DOMAIN_XML_SECURE | VIR_DOMAIN_XML_INACTIVE);
+    if (domain_xml == NULL)
+        return virt_fail(host, domain, error, "has a definition that cannot be read");
+    g_autofree char *xml = adoption_xml(name, disks, domain_xml);
+    free(domain_xml);
+    g_auto(virDomainCheckpointPtr) checkpoint =
+        virDomainCheckpointCreateXML(domain, xml, VIR_DOMAIN_CHECKPOINT_CREATE_REDEFINE);
+    return checkpoint != NULL || virt_fail(host, domain, error, "has a bitmap '%s' that cannot be registered", name);
+}

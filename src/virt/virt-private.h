@@ -1,0 +1,93 @@
+/* virt-private: what the files of this folder share. Nothing outside includes it.
+ *
+ * Safe from any thread, as virt.h.
+ */
+#pragma once
+
+#include "virt/virt.h"
+
+#include <libvirt/libvirt.h>
+#include <libvirt/virterror.h>
+
+#define VIRT_NAME_PREFIX "vr-" /* of every job, socket and scratch file of ours */
+
+/* ---- errors ---- */
+
+/* Sets @error from libvirt's last error of this thread, its code mapped to a VirtError, after the name of @domain
+ * (nullable) and the words that @format gives ("cannot be started"). Asking libvirt for anything before, even a name,
+ * would lose that error. A dead connection is noticed here and reopened. Returns false. */
+bool virt_fail(VirtHost *host, virDomainPtr domain, GError **error, const char *format, ...) G_GNUC_PRINTF(4, 5);
+
+/* ---- connection ---- */
+
+/* A domain of @uuid, or NULL with VIRT_ERROR_NO_DOMAIN or VIRT_ERROR_UNAVAILABLE; (transfer full). */
+virDomainPtr virt_host_domain(VirtHost *self, const char *uuid, GError **error);
+/* The connection with a reference of its own; NULL with VIRT_ERROR_UNAVAILABLE while it is down. */
+virConnectPtr virt_host_connection(VirtHost *self, GError **error);
+/* Looks whether the connection is alive after a call failed, and has it reopened when it is not. */
+void        virt_host_suspect(VirtHost *self);
+const char *virt_host_uri(const VirtHost *self);
+
+/* ---- events for captures; called on the event loop's thread, must not block nor call libvirt ---- */
+typedef enum {
+    VIRT_NOTICE_IO_ERROR,
+    VIRT_NOTICE_BACKUP_ENDED, /* a backup job of this domain ended, maybe not the newest one: look */
+    VIRT_NOTICE_STOPPED,
+} VirtNotice;
+typedef void (*VirtNoticeFunc)(void *opaque, VirtNotice notice);
+
+/* At most one watcher per @opaque; when unwatch returned, the function is not running and will not be called. */
+void virt_host_watch(VirtHost *self, const char *uuid, VirtNoticeFunc func, void *opaque);
+void virt_host_unwatch(VirtHost *self, void *opaque);
+bool virt_host_is_watched(VirtHost *self, const char *uuid);
+
+/* ---- QEMU processes ---- */
+
+/* The QEMU process of a domain of this host, 0 when not found, with its start in microseconds UTC. */
+int64_t virt_process_find(const char *uri, const char *uuid, int64_t *ret_started_usec);
+
+bool virt_domain_is_io_paused(virDomainPtr domain);
+
+/* ---- backup jobs ---- */
+
+typedef struct {
+    char      *socket;  /* (nullable) */
+    GPtrArray *scratch; /* of paths */
+} VirtBackupJob;
+void virt_backup_job_free(VirtBackupJob *self);
+
+/* @ret_job becomes the domain's open backup job, or NULL when it has none (or is off or gone).
+ * Returns: false when libvirt could not tell, with libvirt's last error set. */
+bool virt_backup_job_get(virDomainPtr domain, VirtBackupJob **ret_job);
+/* True when a scratch file of it carries our prefix and lies directly in @folder. */
+bool virt_backup_job_is_in(const VirtBackupJob *self, const char *folder);
+
+/**
+ * virt_backup_job_end:
+ * @folder: ends a job whose scratch files are ours and lie here ...
+ * @socket: (nullable): ... and that serves this socket; NULL: any
+ *
+ * Ends the job and waits up to @timeout_sec until it is gone; removes its files. A job of somebody else is left
+ * alone. Returns: true when no such job is open any more.
+ */
+bool virt_backup_job_end(VirtHost *host, const char *uuid, const char *folder, const char *socket,
+                         unsigned timeout_sec, GError **error);
+
+/* Lets a guest go on that an I/O error had paused; with one that is not paused this way nothing is done. */
+bool virt_resume_after_io_error(VirtHost *host, const char *uuid, GError **error);
+
+/* A note beside the scratch files, "vr-JOB.job", says which VM and socket they belong to. It is written before the
+ * job begins and removed after the guest was looked after, so that virt_release() misses nothing. */
+bool virt_job_note_write(const char *scratch_folder, const char *job_id, const char *uuid, const char *socket,
+                         GError **error);
+void virt_job_note_remove(const char *scratch_folder, const char *job_id);
+/* False when @path is no such note. */
+bool virt_job_note_read(const char *path, char **ret_uuid, char **ret_socket);
+
+/* The watchdog's period; tests slow it down to see what happens without it. Milliseconds, atomic. */
+extern gint virt_capture_poll_msec;
+
+G_DEFINE_AUTO_CLEANUP_FREE_FUNC(virDomainPtr, virDomainFree, NULL)
+G_DEFINE_AUTO_CLEANUP_FREE_FUNC(virConnectPtr, virConnectClose, NULL)
+G_DEFINE_AUTO_CLEANUP_FREE_FUNC(virDomainCheckpointPtr, virDomainCheckpointFree, NULL)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VirtBackupJob, virt_backup_job_free)
