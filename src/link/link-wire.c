@@ -1,0 +1,456 @@
+#include "link/link-wire.h"
+
+#include <json-glib/json-glib.h>
+#include <string.h>
+
+enum { DEPTH_MAX = 8, NAME_MAX_BYTES = 255, ERROR_TEXT_MAX = 1000 };
+
+G_DEFINE_QUARK(link-error-quark, link_error)
+
+static const struct {
+    LinkError   code;
+    const char *name;
+    unsigned    status;
+} codes[] = {
+    { LINK_ERROR_UNREACHABLE, "unreachable", 503 }, { LINK_ERROR_TRUST, "trust", 403 },
+    { LINK_ERROR_DENIED, "denied", 403 },           { LINK_ERROR_STATE, "state", 409 },
+    { LINK_ERROR_MISFIT, "misfit", 412 },           { LINK_ERROR_PROTOCOL, "protocol", 400 },
+    { LINK_ERROR_NO_SPACE, "no-space", 507 },       { LINK_ERROR_FAILED, "failed", 500 },
+};
+
+void
+link_offer_clear(LinkOffer *offer)
+{
+    g_free(offer->vm_uuid);
+    g_free(offer->vm_name);
+    g_free(offer->lineage);
+    g_free(offer->domain_xml);
+    g_free(offer->settings);
+    g_free(offer->primary_host);
+    *offer = (LinkOffer){ NULL };
+}
+
+/* ---- forms ---- */
+
+bool
+link_uuid_valid(const char *text)
+{
+    if (text == NULL || strlen(text) != 36)
+        return false;
+    for (int i = 0; i < 36; i++) {
+        bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+        if (dash ? text[i] != '-' : !g_ascii_isdigit(text[i]) && (text[i] < 'a' || text[i] > 'f'))
+            return false;
+    }
+    return true;
+}
+
+static bool
+plain_text(const char *text, size_t minimum, size_t maximum)
+{
+    if (text == NULL)
+        return false;
+    size_t length = strnlen(text, maximum + 1);
+    if (length < minimum || length > maximum || !g_utf8_validate(text, (gssize)length, NULL))
+        return false;
+    for (size_t i = 0; i < length; i++) {
+        if (g_ascii_iscntrl(text[i]))
+            return false;
+    }
+    return true;
+}
+
+bool
+link_token_valid(const char *text)
+{
+    return plain_text(text, 0, LINK_TOKEN_MAX);
+}
+
+bool
+link_number_parse(const char *text, uint64_t *ret_value)
+{
+    uint64_t value;
+    if (text == NULL || !g_ascii_isdigit(text[0]) || !g_ascii_string_to_unsigned(text, 10, 0, INT64_MAX, &value, NULL))
+        return false;
+    *ret_value = value;
+    return true;
+}
+
+static bool
+disk_id_valid(const char *id)
+{
+    if (id == NULL || id[0] == '\0' || id[0] == '.' || strlen(id) > CHANGE_LOG_NAME_MAX)
+        return false;
+    for (; *id != '\0'; id++) {
+        if (!g_ascii_isalnum(*id) && strchr("._-", *id) == NULL)
+            return false;
+    }
+    return true;
+}
+
+static bool
+wrong(GError **error, const char *member)
+{
+    g_set_error(error, LINK_ERROR, LINK_ERROR_PROTOCOL, "'%s' is missing or has not the form it must have", member);
+    return false;
+}
+
+static bool
+disks_valid(const LinkOffer *offer)
+{
+    if (offer->n_disks > CHANGE_LOG_DISKS_MAX)
+        return false;
+    for (unsigned i = 0; i < offer->n_disks; i++) {
+        const ChangeLogDisk *disk = &offer->disks[i];
+        if (!disk_id_valid(disk->id) || disk->size_bytes == 0 || disk->size_bytes % 512 != 0 ||
+            disk->size_bytes > INT64_MAX)
+            return false;
+        for (unsigned k = 0; k < i; k++) {
+            if (strcmp(disk->id, offer->disks[k].id) == 0)
+                return false;
+        }
+    }
+    return true;
+}
+
+static bool
+long_text(const char *text, size_t minimum, size_t maximum)
+{
+    size_t length = text != NULL ? strnlen(text, maximum + 1) : maximum + 1;
+    return length >= minimum && length <= maximum && g_utf8_validate(text, (gssize)length, NULL);
+}
+
+bool
+link_offer_check(const LinkOffer *offer, GError **error)
+{
+    if (!link_uuid_valid(offer->vm_uuid))
+        return wrong(error, "vm_uuid");
+    if (!plain_text(offer->vm_name, 1, NAME_MAX_BYTES))
+        return wrong(error, "name");
+    if (!link_uuid_valid(offer->lineage))
+        return wrong(error, "lineage");
+    if (!long_text(offer->domain_xml, 1, LINK_DOMAIN_XML_MAX))
+        return wrong(error, "domain_xml");
+    if (!long_text(offer->settings, 0, LINK_SETTINGS_MAX))
+        return wrong(error, "settings");
+    if (!plain_text(offer->primary_host, 0, NAME_MAX_BYTES))
+        return wrong(error, "primary_host");
+    if (offer->memory_bytes > INT64_MAX)
+        return wrong(error, "memory_bytes");
+    return disks_valid(offer) || wrong(error, "disks");
+}
+
+/* ---- writing ---- */
+
+static void
+add_text(JsonBuilder *builder, const char *name, const char *value)
+{
+    json_builder_set_member_name(builder, name);
+    json_builder_add_string_value(builder, value);
+}
+
+static void
+add_number(JsonBuilder *builder, const char *name, uint64_t value)
+{
+    json_builder_set_member_name(builder, name);
+    json_builder_add_int_value(builder, (int64_t)value);
+}
+
+static char *
+end_text(JsonBuilder *builder)
+{
+    json_builder_end_object(builder);
+    g_autoptr(JsonGenerator) generator = json_generator_new();
+    JsonNode *root = json_builder_get_root(builder);
+    json_generator_set_root(generator, root);
+    char *text = json_generator_to_data(generator, NULL);
+    json_node_unref(root);
+    return text;
+}
+
+char *
+link_offer_to_json(const LinkOffer *offer)
+{
+    g_autoptr(JsonBuilder) builder = json_builder_new();
+    json_builder_begin_object(builder);
+    add_text(builder, "name", offer->vm_name);
+    add_text(builder, "lineage", offer->lineage);
+    add_text(builder, "domain_xml", offer->domain_xml);
+    add_text(builder, "settings", offer->settings);
+    add_text(builder, "primary_host", offer->primary_host);
+    add_number(builder, "memory_bytes", offer->memory_bytes);
+    json_builder_set_member_name(builder, "disks");
+    json_builder_begin_array(builder);
+    for (unsigned i = 0; i < offer->n_disks; i++) {
+        json_builder_begin_object(builder);
+        add_text(builder, "id", offer->disks[i].id);
+        add_number(builder, "size_bytes", offer->disks[i].size_bytes);
+        json_builder_end_object(builder);
+    }
+    json_builder_end_array(builder);
+    return end_text(builder);
+}
+
+char *
+link_position_to_json(const LinkPosition *position)
+{
+    char digest[2 * CHANGE_LOG_DIGEST_SIZE + 1];
+    for (unsigned i = 0; i < CHANGE_LOG_DIGEST_SIZE; i++)
+        g_snprintf(digest + 2 * i, 3, "%02x", position->digest[i]);
+    g_autoptr(JsonBuilder) builder = json_builder_new();
+    json_builder_begin_object(builder);
+    add_number(builder, "state", position->state);
+    add_text(builder, "lineage", position->lineage);
+    json_builder_set_member_name(builder, "initial_complete");
+    json_builder_add_boolean_value(builder, position->initial_complete);
+    add_number(builder, "position", position->position);
+    add_number(builder, "applied", position->applied);
+    add_text(builder, "digest", digest);
+    add_text(builder, "pass_token", position->pass_token);
+    return end_text(builder);
+}
+
+char *
+link_hello_to_json(const char *host)
+{
+    g_autoptr(JsonBuilder) builder = json_builder_new();
+    json_builder_begin_object(builder);
+    add_text(builder, "host", host);
+    return end_text(builder);
+}
+
+unsigned
+link_error_status(LinkError code)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(codes); i++) {
+        if (codes[i].code == code)
+            return codes[i].status;
+    }
+    return 500;
+}
+
+char *
+link_error_to_json(const GError *error, LinkError *ret_code)
+{
+    LinkError code = error != NULL && error->domain == LINK_ERROR ? (LinkError)error->code : LINK_ERROR_FAILED;
+    const char *name = "failed";
+    for (size_t i = 0; i < G_N_ELEMENTS(codes); i++) {
+        if (codes[i].code == code)
+            name = codes[i].name;
+    }
+    g_autofree char *message = g_utf8_make_valid(error != NULL ? error->message : "no reason was given", -1);
+    g_autoptr(JsonBuilder) builder = json_builder_new();
+    json_builder_begin_object(builder);
+    add_text(builder, "error", message);
+    add_text(builder, "code", name);
+    *ret_code = code;
+    return end_text(builder);
+}
+
+/* ---- reading ---- */
+
+/* json-glib calls itself for each level, so the depth is bounded before it sees the text. Outside of strings only what JSON
+ * has there is let through: json-glib would take comments as well, and a quote in one would hide levels from us. */
+static bool
+depth_is_bounded(const char *text, size_t length)
+{
+    unsigned depth = 0;
+    bool quoted = false;
+    for (size_t i = 0; i < length; i++) {
+        char c = text[i];
+        if (quoted && c == '\\')
+            i++;
+        else if (c == '"')
+            quoted = !quoted;
+        else if (!quoted && strchr("{}[]:, \t\r\n0123456789+-.Eaeflnrstu", c) == NULL)
+            return false;
+        else if (!quoted && (c == '[' || c == '{') && ++depth > DEPTH_MAX)
+            return false;
+        else if (!quoted && (c == ']' || c == '}') && depth > 0)
+            depth--;
+    }
+    return true;
+}
+
+static JsonObject *
+parse_object(JsonParser *parser, GBytes *text, size_t limit, GError **error)
+{
+    size_t length = 0;
+    const char *data = g_bytes_get_data(text, &length);
+    g_autoptr(GError) local = NULL;
+    if (length == 0 || length > limit || memchr(data, '\0', length) != NULL || data[0] != '{' ||
+        !depth_is_bounded(data, length) || !json_parser_load_from_data(parser, data, (gssize)length, &local) ||
+        json_parser_get_root(parser) == NULL || !JSON_NODE_HOLDS_OBJECT(json_parser_get_root(parser))) {
+        g_set_error(error, LINK_ERROR, LINK_ERROR_PROTOCOL, "the peer sent no JSON object of the expected size: %s",
+                    local != NULL ? local->message : "malformed");
+        return NULL;
+    }
+    return json_node_get_object(json_parser_get_root(parser));
+}
+
+/* Returns: (nullable): the text, owned by @object */
+static const char *
+get_text(JsonObject *object, const char *name)
+{
+    JsonNode *node = json_object_get_member(object, name);
+    return node != NULL && json_node_get_value_type(node) == G_TYPE_STRING ? json_node_get_string(node) : NULL;
+}
+
+static bool
+get_number(JsonObject *object, const char *name, uint64_t maximum, uint64_t *ret_value)
+{
+    JsonNode *node = json_object_get_member(object, name);
+    if (node == NULL || json_node_get_value_type(node) != G_TYPE_INT64 || json_node_get_int(node) < 0 ||
+        (uint64_t)json_node_get_int(node) > maximum)
+        return false;
+    *ret_value = (uint64_t)json_node_get_int(node);
+    return true;
+}
+
+static bool
+get_disks(JsonObject *object, LinkOffer *offer)
+{
+    JsonNode *node = json_object_get_member(object, "disks");
+    if (node == NULL || !JSON_NODE_HOLDS_ARRAY(node) ||
+        json_array_get_length(json_node_get_array(node)) > CHANGE_LOG_DISKS_MAX)
+        return false;
+    JsonArray *array = json_node_get_array(node);
+    for (unsigned i = 0; i < json_array_get_length(array); i++) {
+        JsonNode *element = json_array_get_element(array, i);
+        if (!JSON_NODE_HOLDS_OBJECT(element))
+            return false;
+        const char *id = get_text(json_node_get_object(element), "id");
+        if (!disk_id_valid(id) ||
+            !get_number(json_node_get_object(element), "size_bytes", INT64_MAX, &offer->disks[i].size_bytes))
+            return false;
+        g_strlcpy(offer->disks[i].id, id, sizeof offer->disks[i].id);
+        offer->n_disks++;
+    }
+    return true;
+}
+
+bool
+link_offer_from_json(GBytes *text, const char *vm_uuid, LinkOffer *ret_offer, GError **error)
+{
+    g_autoptr(JsonParser) parser = json_parser_new();
+    JsonObject *object = parse_object(parser, text, LINK_OFFER_MAX, error);
+    if (object == NULL)
+        return false;
+    LinkOffer offer = {
+        .vm_uuid = g_strdup(vm_uuid),
+        .vm_name = g_strdup(get_text(object, "name")),
+        .lineage = g_strdup(get_text(object, "lineage")),
+        .domain_xml = g_strdup(get_text(object, "domain_xml")),
+        .settings = g_strdup(get_text(object, "settings")),
+        .primary_host = g_strdup(get_text(object, "primary_host")),
+    };
+    bool good = get_number(object, "memory_bytes", INT64_MAX, &offer.memory_bytes) || wrong(error, "memory_bytes");
+    good = good && (get_disks(object, &offer) || wrong(error, "disks"));
+    good = good && link_offer_check(&offer, error);
+    if (good)
+        *ret_offer = offer;
+    else
+        link_offer_clear(&offer);
+    return good;
+}
+
+static bool
+get_digest(JsonObject *object, uint8_t *ret_digest)
+{
+    const char *text = get_text(object, "digest");
+    if (text == NULL || strlen(text) != 2 * CHANGE_LOG_DIGEST_SIZE)
+        return false;
+    for (unsigned i = 0; i < CHANGE_LOG_DIGEST_SIZE; i++) {
+        int high = g_ascii_xdigit_value(text[2 * i]), low = g_ascii_xdigit_value(text[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return false;
+        ret_digest[i] = (uint8_t)(high * 16 + low);
+    }
+    return true;
+}
+
+bool
+link_position_from_json(GBytes *text, LinkPosition *ret_position, GError **error)
+{
+    g_autoptr(JsonParser) parser = json_parser_new();
+    JsonObject *object = parse_object(parser, text, LINK_ANSWER_MAX, error);
+    if (object == NULL)
+        return false;
+    LinkPosition position = { 0 };
+    uint64_t state = 0;
+    const char *lineage = get_text(object, "lineage");
+    const char *token = get_text(object, "pass_token");
+    JsonNode *complete = json_object_get_member(object, "initial_complete");
+    if (!get_number(object, "state", UINT16_MAX, &state))
+        return wrong(error, "state");
+    if (lineage == NULL || (lineage[0] != '\0' && !link_uuid_valid(lineage)))
+        return wrong(error, "lineage");
+    if (complete == NULL || json_node_get_value_type(complete) != G_TYPE_BOOLEAN)
+        return wrong(error, "initial_complete");
+    if (!get_number(object, "position", INT64_MAX, &position.position))
+        return wrong(error, "position");
+    if (!get_number(object, "applied", INT64_MAX, &position.applied))
+        return wrong(error, "applied");
+    if (!get_digest(object, position.digest))
+        return wrong(error, "digest");
+    if (!link_token_valid(token))
+        return wrong(error, "pass_token");
+    position.state = (unsigned)state;
+    position.initial_complete = json_node_get_boolean(complete);
+    g_strlcpy(position.lineage, lineage, sizeof position.lineage);
+    g_strlcpy(position.pass_token, token, sizeof position.pass_token);
+    *ret_position = position;
+    return true;
+}
+
+bool
+link_hello_from_json(GBytes *text, char **ret_host, GError **error)
+{
+    g_autoptr(JsonParser) parser = json_parser_new();
+    JsonObject *object = parse_object(parser, text, LINK_ANSWER_MAX, error);
+    if (object == NULL)
+        return false;
+    const char *host = get_text(object, "host");
+    if (!plain_text(host, 0, NAME_MAX_BYTES))
+        return wrong(error, "host");
+    *ret_host = g_strdup(host);
+    return true;
+}
+
+static LinkError
+code_of_status(unsigned status)
+{
+    switch (status) {
+    case 403:
+        return LINK_ERROR_DENIED;
+    case 503:
+        return LINK_ERROR_UNREACHABLE;
+    default:
+        return LINK_ERROR_PROTOCOL;
+    }
+}
+
+void
+link_error_from_answer(unsigned status, GBytes *answer, GError **error)
+{
+    g_autoptr(JsonParser) parser = json_parser_new();
+    JsonObject *object = parse_object(parser, answer, LINK_ANSWER_MAX, NULL);
+    const char *name = object != NULL ? get_text(object, "code") : NULL;
+    const char *message = object != NULL ? get_text(object, "error") : NULL;
+    LinkError code = code_of_status(status);
+    for (size_t i = 0; name != NULL && i < G_N_ELEMENTS(codes); i++) {
+        if (strcmp(codes[i].name, name) == 0)
+            code = codes[i].code;
+    }
+    if (message == NULL) {
+        g_set_error(error, LINK_ERROR, code, "the peer answered with status %u and no reason", status);
+        return;
+    }
+    g_autofree char *part = g_strndup(message, ERROR_TEXT_MAX);
+    g_autofree char *clean = g_utf8_make_valid(part, -1);
+    for (char *c = clean; *c != '\0'; c++) {
+        if (g_ascii_iscntrl(*c))
+            *c = ' ';
+    }
+    g_set_error(error, LINK_ERROR, code, "the peer says: %s", clean);
+}
