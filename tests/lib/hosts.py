@@ -10,6 +10,7 @@ runs, everything is asked of the daemon.
 """
 
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
@@ -51,7 +52,7 @@ serial-logs={folder}/serial
 
 [replication]
 address=127.0.0.1
-port={port}
+port=0
 ca={certificates}/ca.pem
 certificate={certificates}/{name}.pem
 key={certificates}/{name}-key.pem
@@ -59,6 +60,11 @@ workers=2
 
 [api]
 socket={folder}/run/api.sock
+address=127.0.0.1
+https-port={https_port}
+certificate={certificates}/{name}.pem
+key={certificates}/{name}-key.pem
+password-file={folder}/passwd
 
 [log]
 level=debug
@@ -85,6 +91,16 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def private(path, flags):
+    return os.open(path, flags, 0o600)
+
+
+def hash_password(password):
+    library = ctypes.CDLL("libcrypt.so.1")
+    library.crypt.restype = ctypes.c_char_p
+    return library.crypt(password.encode(), b"$6$rounds=1000$ledger").decode()
 
 
 def processes(*words):
@@ -161,7 +177,8 @@ class Site:
 class Host:
     """One host of a Site."""
 
-    def __init__(self, site, name, scratch_max="256M"):
+    def __init__(self, site, name, scratch_max="256M", users=()):
+        """@users: (name, role, password) of those who may use the API over HTTPS; without any it is off."""
         self.site = site
         self.name = name
         self.folder = os.path.join(site.folder, name)
@@ -172,16 +189,16 @@ class Host:
         self.storage = os.path.join(self.folder, "storage")
         self.config = os.path.join(self.folder, "virt-replicad.conf")
         self.log = os.path.join(self.folder, "log")
-        self.port = free_port()
+        self.program = os.path.join(site.build, "src/daemon/virt-replicad")
         self.process = None
         self.guests = []
-        self.exit_codes = []
-        self.write_config(scratch_max=scratch_max)
-
-    def write_config(self, scratch_max="256M"):
+        self.https_port = free_port() if users else 0
+        with open(os.path.join(self.folder, "passwd"), "w", opener=private, encoding="utf-8") as file:
+            for user, role, password in users:
+                file.write(f"{user}:{role}:{hash_password(password)}\n")
         with open(self.config, "w", encoding="utf-8") as file:
-            file.write(CONFIG.format(name=self.name, uri=self.uri, folder=self.folder, port=self.port,
-                                     certificates=self.site.certificates, scratch_max=scratch_max))
+            file.write(CONFIG.format(name=self.name, uri=self.uri, folder=self.folder, https_port=self.https_port,
+                                     certificates=site.certificates, scratch_max=scratch_max))
 
     # ---- the daemon ----
 
@@ -189,8 +206,8 @@ class Host:
         """Starts virt-replicad and waits until its API answers."""
         assert self.process is None
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([os.path.join(self.site.build, "src/daemon/virt-replicad"), "--config", self.config],
-                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen([self.program, "--config", self.config], stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log)
         wait_for(self._answers, f"API of {self.name}", HOST_STARTS_SEC)
 
     def _answers(self):
@@ -222,6 +239,14 @@ class Host:
         if process is not None:
             process.kill()
             process.wait()
+
+    def release(self):
+        """What systemd runs after the daemon ended in any way: our jobs on guests are ended."""
+        assert self.process is None
+        with open(self.log, "ab") as log:
+            done = subprocess.run([self.program, "--config", self.config, "--release"], stdin=subprocess.DEVNULL,
+                                  stdout=log, stderr=log, check=False, timeout=60 * PATIENCE)
+        assert done.returncode == 0, f"virt-replicad --release of {self.name} ended with {done.returncode}"
 
     def restart(self):
         self.stop()
@@ -310,6 +335,22 @@ class Host:
     def api(self):
         return WsmanClient(f"unix:{self.socket}")
 
+    def api_as(self, user, password):
+        """The API over HTTPS."""
+        return WsmanClient(f"https://localhost:{self.https_port}", user=user, password=password,
+                           ca_file=os.path.join(self.site.certificates, "ca.pem"))
+
+    def port(self):
+        """Where its replica server listens."""
+        def look():
+            try:
+                with open(os.path.join(self.folder, "run/ports"), encoding="ascii") as file:
+                    ports = dict(line.strip().split("=") for line in file if "=" in line)
+            except FileNotFoundError:
+                return None
+            return int(ports.get("replication", 0))
+        return wait_for(look, f"port of the replica server of {self.name}")
+
     def vm(self, uuid):
         """Its Msvm_ComputerSystem; None when this host does not know it."""
         found = self.api.wql(f"SELECT * FROM Msvm_ComputerSystem WHERE Name = '{uuid.upper()}'")
@@ -356,7 +397,7 @@ class Host:
             "AllowedPrimaryHostSystem": host, "TrustGroup": trust_group, "ReplicaStorageLocation": storage or self.storage}))
 
     def create_relationship(self, uuid, replica, additional="interval=1;journal=1h", want=(0, JOB_STARTED), **more):
-        settings = {"RecoveryConnectionPoint": "localhost", "RecoveryServerPortNumber": replica.port, "AuthenticationType": 2,
+        settings = {"RecoveryConnectionPoint": "localhost", "RecoveryServerPortNumber": replica.port(), "AuthenticationType": 2,
                     "CompressionEnabled": True, "ReplicationInterval": 30, "RecoveryHistory": 4,
                     "AdditionalSettings": additional}
         settings.update(more)
@@ -477,4 +518,23 @@ class SerialLog:
         return wait_for(lambda: (reached := self.reached()) >= number and reached, f"number {number} of the ledger", timeout)
 
 
-__all__ = ["Fault", "Host", "SerialLog", "Site", "Timeout", "kill", "processes", "wait_for"]
+@contextlib.contextmanager
+def replicating_pair(build, interval="interval=1;journal=1h", scratch_max="256M", start_timeout=120, **guest_options):
+    """(primary, replica, guest): a running ledger guest that replicates, its first copy complete and one cycle received."""
+    with Site(build) as site:
+        primary, replica = site.host("p", scratch_max=scratch_max), site.host("r")
+        guest = primary.add_guest(**guest_options)
+        primary.start()
+        replica.start()
+        replica.enable_server(primary.name)
+        primary.power(guest.uuid, POWER_ON)
+        primary.serial().wait_number(1)
+        primary.create_relationship(guest.uuid, replica, interval)
+        primary.start_replication(guest.uuid)
+        primary.wait_state(guest.uuid, REPLICATING, start_timeout)
+        replica.wait_state(guest.uuid, REPLICATING)
+        replica.wait_replication(guest.uuid)
+        yield primary, replica, guest
+
+
+__all__ = ["Fault", "Host", "SerialLog", "Site", "Timeout", "kill", "processes", "replicating_pair", "wait_for"]
