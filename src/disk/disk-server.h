@@ -2,8 +2,8 @@
  * the persistent bitmap of a VM that is off.
  *
  * A DiskServer is used by one thread at a time.
- * While a disk-server holds an image writable, QEMU's image lock keeps every other process from starting a VM on it or on an
- * overlay of it: this is the fence that protects a replica before a failover. The process lives on when
+ * While a disk-server holds an image writable, QEMU's image lock keeps every other process from starting a VM on it
+ * or on an overlay of it: this is the fence that protects a replica before a failover. The process lives on when
  * virt-replicad dies (so the fence holds); the next virt-replicad ends it by its pid file and starts its own.
  */
 #pragma once
@@ -23,8 +23,9 @@ typedef struct DiskServer DiskServer;
 
 /**
  * disk_server_start:
- * @run_folder: private folder (made when missing; short path, mode 0700) for NBD socket, QMP socket and pid file of this server;
- *   a server left there by an earlier process of ours is ended first (checked by its command line, never by its number alone)
+ * @run_folder: private folder (made when missing; short path, mode 0700) for NBD socket, QMP socket and pid file of
+ *   this server; a server left there by an earlier process of ours is ended first (checked by its command line, never
+ *   by its number alone)
  * @writable: false opens read-only
  * Returns when the exports can be connected to.
  * Fails with DISK_ERROR_LOCKED when another process (a running guest) has an image open, with DISK_ERROR_MISSING
@@ -32,16 +33,17 @@ typedef struct DiskServer DiskServer;
  */
 DiskServer *disk_server_start(const char *run_folder, const DiskServerImage *images, unsigned n_images, bool writable,
                               GError **error);
-/* Shows one qcow2 image with its backing files, and its @bitmap, as export DISK_SERVER_BITMAP_EXPORT. Read-only and without any lock,
- * so that it is never in the way of `virsh start`; what was read while the VM was started is worth nothing. DISK_ERROR_MISSING when
- * there is no such bitmap or it is inconsistent (as it is while the VM runs). */
+/* Shows one qcow2 image with its backing files, and its @bitmap, as export DISK_SERVER_BITMAP_EXPORT. Read-only and
+ * without any lock, so that it is never in the way of `virsh start`; what was read while the VM was started is worth
+ * nothing. DISK_ERROR_MISSING when there is no such bitmap or it is inconsistent (as it is while the VM runs). */
 #define DISK_SERVER_BITMAP_EXPORT "disk"
 DiskServer *disk_server_start_bitmap(const char *run_folder, const char *path, const char *bitmap, GError **error);
 /* Closes the images, which flushes them and stores their bitmaps, ends the process and waits for its end. NULL is fine. */
 void        disk_server_stop(DiskServer *self);
 const char *disk_server_socket(const DiskServer *self);
 bool        disk_server_is_alive(DiskServer *self);
-/* Grows or shrinks an image that is open writable; bytes. Closes all connections to its export: flush before, connect again after. */
+/* Grows or shrinks an image that is open writable; bytes. Closes all connections to its export: flush before, connect
+ * again after. */
 bool        disk_server_resize(DiskServer *self, const char *id, uint64_t size, GError **error);
 /* Ends a server left in @run_folder by an earlier process, if there is one, and waits for its end. */
 bool        disk_server_end_left_over(const char *run_folder, GError **error);

@@ -235,7 +235,7 @@ note_piece(void *opaque, uint64_t offset, uint64_t length, const void *data, GEr
 static void
 test_pieces_cover_extents(TestDisk *test, gconstpointer data)
 {
-    enum { SIZE = 4 * MIB, ROUNDS = 60, EXTENTS = 12 };
+    enum { SIZE = 4 * MIB, ROUNDS = 60, EXTENTS = 12, MAX_LENGTH = 200000 };
     g_autoptr(DiskServer) server = serve_new(test, SIZE, SIZE);
     g_autoptr(DiskClient) client = test_disk_connect(test, server);
     for (unsigned round = 0; round < ROUNDS; round++) {
@@ -243,8 +243,10 @@ test_pieces_cover_extents(TestDisk *test, gconstpointer data)
         g_autoptr(ExtentSet) extents = extent_set_new();
         g_autoptr(ExtentSet) zeroes = extent_set_new();
         for (unsigned i = 0; i < EXTENTS; i++) {
-            extent_set_add(extents, (uint64_t)g_test_rand_int_range(0, SIZE - 200000), (uint64_t)g_test_rand_int_range(1, 200000));
-            extent_set_add(zeroes, (uint64_t)g_test_rand_int_range(0, SIZE), (uint64_t)g_test_rand_int_range(1, 200000));
+            uint64_t lengths[2] = { (uint64_t)g_test_rand_int_range(1, MAX_LENGTH),
+                                    (uint64_t)g_test_rand_int_range(1, MAX_LENGTH) };
+            extent_set_add(extents, (uint64_t)g_test_rand_int_range(0, SIZE - MAX_LENGTH), lengths[0]);
+            extent_set_add(zeroes, (uint64_t)g_test_rand_int_range(0, SIZE), lengths[1]);
         }
         Coverage coverage = { extent_set_new(), zeroes };
         disk_client_read_extents(client, extents, zeroes, round % 6, NULL, note_piece, &coverage, NULL, &error);

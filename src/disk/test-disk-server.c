@@ -3,8 +3,11 @@
 #include "util/subprocess.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -95,6 +98,73 @@ test_locked(TestDisk *test, gconstpointer data)
     image_info(test->image, "qcow2", true, &info, &error);
     g_assert_no_error(error);
     g_assert_true(disk_server_is_alive(server));
+}
+
+/* Starts a guest, which does not run a single instruction, on @path; false when QEMU does not start. */
+static bool
+start_guest(TestDisk *test, const char *path, GError **error)
+{
+    g_autofree char *pid_file = g_build_filename(test->folder, "guest-pid", NULL);
+    g_autofree char *node = g_strdup_printf("driver=qcow2,node-name=d,file.driver=file,file.filename=%s", path);
+    const char *argv[] = { "qemu-system-x86_64", "-daemonize", "-pidfile", pid_file, "-S", "-display", "none",
+                           "-nodefaults", "-machine", "pc,accel=tcg", "-m", "16", "-blockdev", node, "-device",
+                           "virtio-blk-pci,drive=d", NULL };
+    return subprocess_run(argv, 60, NULL, error);
+}
+
+static void
+kill_guest(TestDisk *test)
+{
+    g_autofree char *pid_file = g_build_filename(test->folder, "guest-pid", NULL);
+    g_autofree char *text = NULL;
+    g_assert_true(g_file_get_contents(pid_file, &text, NULL, NULL));
+    int pidfd = pidfd_open((pid_t)atoi(text), 0);
+    g_assert_cmpint(pidfd, >=, 0);
+    g_assert_cmpint(pidfd_send_signal(pidfd, SIGKILL, NULL, 0), ==, 0);
+    struct pollfd item = { .fd = pidfd, .events = POLLIN };
+    g_assert_cmpint(poll(&item, 1, 60000), ==, 1);
+    close(pidfd);
+}
+
+static void
+test_fence(TestDisk *test, gconstpointer data)
+{
+    g_autofree char *qemu = g_find_program_in_path("qemu-system-x86_64");
+    if (qemu == NULL) {
+        g_test_skip("qemu-system-x86_64 is missing");
+        return;
+    }
+    g_autoptr(GError) error = NULL;
+    g_autoptr(ImageInfo) info = NULL;
+    g_autofree char *overlay = g_build_filename(test->folder, "overlay", NULL);
+    make_image(test->image);
+    image_bitmap_add(test->image, "b", &error);
+    g_assert_no_error(error);
+    image_create_overlay(overlay, test->image, "qcow2", 4 * MIB, &error);
+    g_assert_no_error(error);
+
+    DiskServer *server = test_disk_serve(test, test->image, "qcow2", true);
+    g_assert_false(start_guest(test, test->image, &error));
+    g_assert_nonnull(strstr(error->message, "lock"));
+    g_clear_error(&error);
+    g_assert_false(start_guest(test, overlay, &error));
+    g_assert_nonnull(strstr(error->message, "lock"));
+    g_clear_error(&error);
+    disk_server_stop(server);
+
+    server = disk_server_start_bitmap(test->run, test->image, "b", &error);
+    g_assert_no_error(error);
+    start_guest(test, test->image, &error); /* nothing is in its way */
+    g_assert_no_error(error);
+    disk_server_stop(server);
+
+    const DiskServerImage image = { .id = "vda", .path = test->image, .format = "qcow2" };
+    g_assert_null(disk_server_start(test->run, &image, 1, true, &error));
+    g_assert_error(error, DISK_ERROR, DISK_ERROR_LOCKED);
+    g_clear_error(&error);
+    image_info(test->image, "qcow2", true, &info, &error);
+    g_assert_no_error(error);
+    kill_guest(test);
 }
 
 static void
@@ -379,6 +449,7 @@ main(int argc, char **argv)
     test_disk_add("/disk-server/content-is-kept", test_content_is_kept);
     test_disk_add("/disk-server/several-disks", test_two_disks);
     test_disk_add("/disk-server/locked-image", test_locked);
+    test_disk_add("/disk-server/fence-against-a-guest", test_fence);
     test_disk_add("/disk-server/bitmap-is-shown", test_bitmap);
     test_disk_add("/disk-server/bitmap-missing-or-broken", test_bitmap_missing);
     test_disk_add("/disk-server/overlay-writes-are-recorded", test_overlay_is_recorded);

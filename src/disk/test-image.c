@@ -71,8 +71,8 @@ test_bitmaps(TestDisk *test, gconstpointer data)
 static void
 test_names(TestDisk *test, gconstpointer data)
 {
-    static const char *const names[] = { "-f,raw", "json:{\"driver\":\"null-co\"}", "nbd:a:b,c=d", "fat:x", "a \"b' $c%s,,d\\",
-                                         "k\xc3\xa4se.qcow2" };
+    static const char *const names[] = { "-f,raw", "json:{\"driver\":\"null-co\"}", "nbd:a:b,c=d", "fat:x",
+                                         "a \"b' $c%s,,d\\", "k\xc3\xa4se.qcow2" };
     g_autofree char *before = g_get_current_dir();
     g_assert_cmpint(chdir(test->folder), ==, 0);
     for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {

@@ -2,8 +2,9 @@
 
 #include <string.h>
 
-/* Writes are copied and left under way, so that the next record is read while the disk writes. The copies are not taken from the
- * pool: they are held while the caller waits for its next data, and that data may come from a reader that waits for the pool. */
+/* Writes are copied and left under way, so that the next record is read while the disk writes. The copies are not
+ * taken from the pool: they are held while the caller waits for its next data, and that data may come from a reader
+ * that waits for the pool. */
 #define WRITES_MAX       16
 #define WRITES_BYTES_MAX (4u * DISK_BUFFER_SIZE)
 #define ZERO_STEP        (1ull << 30) /* bytes in one request; the protocol allows just under 4 GiB */
