@@ -143,6 +143,10 @@ change_log_capture(ChangeLogSource log, const ChangeLogTarget *target, ChangeLog
     g_autoptr(ChangeLogReader) reader = change_log_reader_new(log, error);
     if (reader == NULL)
         return false;
+    if (change_log_reader_header(reader)->kind == CHANGE_LOG_UNDO) {
+        g_set_error(error, CHANGE_LOG_ERROR, CHANGE_LOG_ERROR_MISFIT, "An undo has no undo.");
+        return false;
+    }
     change_log_reader_skip_payloads(reader);
     ChangeLogHeader header;
     if (!undo_header(change_log_reader_header(reader), target, &header, error))

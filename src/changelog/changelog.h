@@ -185,7 +185,7 @@ bool             change_log_captured_blob(const ChangeLogCaptured *self, const c
  * @captured, old sizes, old blobs, and what a shrink would cut off. Reads @target, changes nothing in it.
  * @captured (nullable) is extended by what was captured, only on success. Undos that share it take back together: only their whole
  * chain, from the newest to the first that used the empty set, restores a state. The undo's header is @log's with kind UNDO, base and
- * position exchanged in meaning as the enum says, its disks' sizes those of @target now.
+ * position exchanged in meaning as the enum says, its disks' sizes those of @target now. An undo has no undo: CHANGE_LOG_ERROR_MISFIT.
  */
 bool change_log_capture(ChangeLogSource log, const ChangeLogTarget *target, ChangeLogCaptured *captured,
                         ChangeLogSink undo, uint8_t ret_digest[CHANGE_LOG_DIGEST_SIZE], GError **error);

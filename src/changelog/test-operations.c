@@ -561,6 +561,13 @@ test_wrong_neighbours(void)
 
     g_autoptr(GByteArray) undo_one = capture(one, vm, NULL);
     g_autoptr(GByteArray) undo_three = capture(three, vm, NULL);
+    ChangeLogMemory undo = memory_of(undo_one);
+    ChangeLogTarget target = memory_vm_target(vm);
+    g_assert_false(change_log_capture(change_log_source_memory(&undo), &target, NULL, change_log_sink_bytes(out), NULL,
+                                      &error));
+    g_assert_error(error, CHANGE_LOG_ERROR, CHANGE_LOG_ERROR_MISFIT);
+    g_clear_error(&error);
+
     GByteArray *gap[2] = { undo_one, undo_three };
     apply_chain(gap, 2, vm, &error);
     g_assert_error(error, CHANGE_LOG_ERROR, CHANGE_LOG_ERROR_MISFIT);
