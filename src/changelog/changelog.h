@@ -183,9 +183,10 @@ bool             change_log_captured_blob(const ChangeLogCaptured *self, const c
  * change_log_capture:
  * Writes the inverse of @log to @undo: the old contents of every grain the log touches that are not in
  * @captured, old sizes, old blobs, and what a shrink would cut off. Reads @target, changes nothing in it.
- * @captured (nullable) is extended by what was captured, only on success. Undos that share it take back together: only their whole
- * chain, from the newest to the first that used the empty set, restores a state. The undo's header is @log's with kind UNDO, base and
- * position exchanged in meaning as the enum says, its disks' sizes those of @target now. An undo has no undo: CHANGE_LOG_ERROR_MISFIT.
+ * @captured (nullable) is extended by what was captured, only on success. Undos that share it take back together:
+ * only their whole chain, from the newest to the first that used the empty set, restores a state.
+ * The undo's header is @log's with kind UNDO, base and position exchanged in meaning as the enum says, its disks' sizes
+ * those of @target now. An undo has no undo: CHANGE_LOG_ERROR_MISFIT.
  */
 bool change_log_capture(ChangeLogSource log, const ChangeLogTarget *target, ChangeLogCaptured *captured,
                         ChangeLogSink undo, uint8_t ret_digest[CHANGE_LOG_DIGEST_SIZE], GError **error);
@@ -197,8 +198,9 @@ bool change_log_apply(ChangeLogSource log, const ChangeLogTarget *target, GError
 
 /**
  * change_log_apply_undo_chain:
- * Takes @target back over several undo logs in one pass: @undos from the oldest (the one that leads to the wanted point) to the
- * newest; where two hold the same place the oldest wins, and each place is written once. Repeatable like change_log_apply().
+ * Takes @target back over several undo logs in one pass: @undos from the oldest (the one that leads to the wanted
+ * point) to the newest; where two hold the same place the oldest wins, and each place is written once.
+ * Repeatable like change_log_apply().
  * CHANGE_LOG_ERROR_MISFIT when one is no undo, is of another VM, or does not begin where the one before ends.
  */
 bool change_log_apply_undo_chain(const ChangeLogSource *undos, unsigned n_undos, const ChangeLogTarget *target,
@@ -207,7 +209,8 @@ bool change_log_apply_undo_chain(const ChangeLogSource *undos, unsigned n_undos,
 /**
  * change_log_merge:
  * One log with the effect of @logs applied in their order. Consecutive: each log's base is the position of the one before
- * (for undo logs, given from newest to oldest, the other way round), same VM, lineage and kind; else CHANGE_LOG_ERROR_MISFIT.
+ * (for undo logs, given from newest to oldest, the other way round), same VM, lineage and kind; else
+ * CHANGE_LOG_ERROR_MISFIT.
  * The sources are read more than once: @rewind, called with a source's opaque before each reading, takes it to its begin.
  * The merged header: base and previous digest of the oldest, position and point kind of the newest.
  */

@@ -1,7 +1,8 @@
 /* The change log's format, and its reader.
  *
- * All numbers are little endian. XXH128 is stored low half first; its input are the bytes named. A field called "zero" must
- * be zero: a reader refuses what it does not know. Names are 1 to 63 bytes of [A-Za-z0-9._-], not starting with a dot.
+ * All numbers are little endian. XXH128 is the 128-bit XXH3 of the bytes named, stored low half first. A field called
+ * "zero" must be zero: a reader refuses what it does not know. Names are 1 to 63 bytes of
+ * [A-Za-z0-9._-], not starting with a dot.
  *
  *   log      = header record* end            nothing may follow
  *
@@ -19,8 +20,8 @@
  *            40   16   UUID of the VM, in the order its digits are written
  *            56   16   UUID of the lineage
  *            72   32   digest of the log before, or zeroes
- *           104        for each disk: 8 bytes size after the log (a multiple of 512, below 2^63), 64 bytes id (a name no other
- *                      disk has, filled up with zeroes)
+ *           104        for each disk: 8 bytes size after the log (a multiple of 512, below 2^63), 64 bytes id (a name
+ *                      that no other disk has, filled up with zeroes)
  *            ..   16   XXH128 of the header up to here
  *
  *   record   at  bytes                DATA            ZERO          BLOB                     END
@@ -42,8 +43,8 @@
  * Content is raw (its stored length is its length) or one zstd frame that is shorter than the content. A name is never
  * compressed. DATA and ZERO lie inside their disk's size. At most 256 BLOB records.
  *
- * The digest of the log is the SHA-256 of the header and of all record headers before END, in their order; these hold the checksums of
- * the payloads, so that the digest stands for all of it, and can be made again from the headers alone.
+ * The digest of the log is the SHA-256 of the header and of all record headers before END, in their order; these hold
+ * the checksums of the payloads, so that the digest stands for all of it, and can be made again from the headers alone.
  *
  * INVARIANTS
  *

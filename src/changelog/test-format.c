@@ -216,6 +216,28 @@ test_digest_from_headers(void)
     g_assert_true(at + 64 + CHANGE_LOG_DIGEST_SIZE == bytes->data + bytes->len);
 }
 
+/* A log that an older build wrote must stay readable: its bytes may only change together with the format version. */
+static void
+test_stable_bytes(void)
+{
+    static const char want[] = "792ab521f094fa0fefdb87e2640775e72438a06916b48c4ad2d59f1da4ace6a8";
+    g_autoptr(GError) error = NULL;
+    ChangeLogHeader header = some_header();
+    g_autoptr(GByteArray) log = g_byte_array_new();
+    g_autoptr(ChangeLogWriter) writer = change_log_writer_new(change_log_sink_bytes(log), &header, false, &error);
+    uint8_t noise[NOISE_LENGTH];
+    fill_noise(noise);
+    g_autoptr(GBytes) nvram = g_bytes_new(noise, sizeof noise);
+    change_log_writer_data(writer, 0, 4096, noise, sizeof noise, &error);
+    change_log_writer_zero(writer, 1, 512, 1024, &error);
+    change_log_writer_blob(writer, "nvram", nvram, &error);
+    change_log_writer_blob(writer, "tpm", NULL, &error);
+    change_log_writer_end(writer, NULL, &error);
+    g_assert_no_error(error);
+    g_autofree char *found = g_compute_checksum_for_data(G_CHECKSUM_SHA256, log->data, log->len);
+    g_assert_cmpstr(found, ==, want);
+}
+
 /* ---- damage ---- */
 
 static bool
@@ -601,6 +623,7 @@ main(int argc, char **argv)
     g_test_add_func("/format/file-errors-are-told", test_fd_errors);
     g_test_add_func("/format/short-reads-are-no-end", test_dribble);
     g_test_add_func("/format/digest-can-be-made-from-the-headers", test_digest_from_headers);
+    g_test_add_func("/format/bytes-stay-those-of-version-1", test_stable_bytes);
     g_test_add_func("/format/every-changed-byte-is-found", test_every_changed_byte);
     g_test_add_func("/format/every-missing-byte-is-found", test_every_missing_byte);
     g_test_add_func("/format/every-added-byte-is-found", test_every_added_byte);

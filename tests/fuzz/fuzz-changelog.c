@@ -192,8 +192,9 @@ enum { MUTATIONS = 3000 };
 static GByteArray *
 seed_log(ChangeLogKind kind, bool compress)
 {
-    ChangeLogHeader header = { .kind = kind, .point_kind = POINT_KIND_STANDARD, .base = 0, .position = kind == CHANGE_LOG_DELTA,
-                               .n_disks = 2, .disks = { { "vda", 100 * 1024 }, { "vdb", 140 * 1024 } } };
+    ChangeLogHeader header = { .kind = kind, .point_kind = POINT_KIND_STANDARD,
+                               .position = kind == CHANGE_LOG_DELTA, .n_disks = 2,
+                               .disks = { { "vda", 100 * 1024 }, { "vdb", 140 * 1024 } } };
     g_strlcpy(header.vm_uuid, "01234567-89ab-cdef-0123-456789abcdef", sizeof header.vm_uuid);
     g_strlcpy(header.lineage, "fedcba98-7654-3210-fedc-ba9876543210", sizeof header.lineage);
     GByteArray *bytes = g_byte_array_new();
