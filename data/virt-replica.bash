@@ -1,0 +1,51 @@
+# bash completion for virt-replica(1)
+
+_virt_replica_vms() {
+    virt-replica "$@" list --json 2>/dev/null | sed -n 's/^ *"name" : "\(.*\)",$/\1/p'
+}
+
+_virt_replica_options() {
+    case $1 in
+    list | status | points | entries | version) echo --json ;;
+    jobs) echo --json --wait ;;
+    enable) echo --to --port --interval --history --journal --disks --no-compression --detach ;;
+    start-initial | suspend | resume | remove | revert | start) echo --detach ;;
+    failover) echo --point --at --start --detach ;;
+    stop) echo --force --timeout --detach ;;
+    shutdown) echo --timeout --detach ;;
+    server) echo --enable --disable --json ;;
+    authorize) echo --storage --trust-group ;;
+    esac
+}
+
+_virt_replica() {
+    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command= connect=() i
+    local commands="list status points jobs enable start-initial suspend resume remove failover revert start stop shutdown
+        server authorize unauthorize entries version"
+    local common="--connect --ca --quiet --help"
+
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in
+        -c | --connect) connect=(-c "${COMP_WORDS[i + 1]}"); ((i++)) ;;
+        --ca) ((i++)) ;;
+        -*) ;;
+        *) command=${COMP_WORDS[i]}; break ;;
+        esac
+    done
+    case $previous in
+    --ca) mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+    --storage) mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    esac
+    if [[ $current == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$common $(_virt_replica_options "$command")" -- "$current")
+    elif [[ -z $command ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$current")
+    else
+        case $command in
+        status | points | enable | start-initial | suspend | resume | remove | failover | revert | start | stop | shutdown)
+            mapfile -t COMPREPLY < <(compgen -W "$(_virt_replica_vms "${connect[@]}")" -- "$current") ;;
+        esac
+    fi
+}
+
+complete -F _virt_replica virt-replica

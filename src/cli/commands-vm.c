@@ -1,0 +1,402 @@
+#include "cli/commands.h"
+
+#include "cli/point.h"
+#include "cli/session.h"
+#include "cli/settings.h"
+#include "cli/values.h"
+
+#include <string.h>
+
+#define STATE_WAITING_INITIAL 2
+#define STATE_REPLICATING     3
+#define STATE_SUSPENDED       7
+#define POWER_RUNNING         2
+#define POWER_OFF             3
+#define POWER_SHUT_DOWN       4
+#define INITIAL_BY_NETWORK    "1"
+#define SHUTDOWN_TIMEOUT_SEC  120
+#define SHUTDOWN_TIMEOUT_MAX  86400
+
+/* ---- shared ---- */
+
+static WsmanReference *
+replication_service(void)
+{
+    WsmanReference *service = wsman_reference_new("Msvm_ReplicationService");
+
+    wsman_reference_add(service, "CreationClassName", "Msvm_ReplicationService");
+    wsman_reference_add(service, "Name", "replicasvc");
+    return service;
+}
+
+static char *
+embedded_relationship(const SessionVm *vm)
+{
+    g_autoptr(WsmanEmbedded) relationship = wsman_embedded_new("Msvm_ReplicationRelationship");
+    g_autofree char *id = g_strdup_printf("Microsoft:%s\\HVR\\0", vm->uuid);
+
+    wsman_embedded_set(relationship, "InstanceID", "string", id);
+    return wsman_embedded_text(relationship);
+}
+
+/* A method of the replication service about one VM; @arguments get the VM in front of their own. */
+static CallResult
+call_service(Session *session, const SessionVm *vm, const CommandLine *line, const char *method, const char *verb,
+             const char *needs, WsmanArguments *arguments, GError **error)
+{
+    g_autoptr(WsmanReference) service = replication_service();
+    g_autofree char *title = g_strdup_printf("%s '%s'", verb, vm->name);
+    SessionCall call = { service, method, title, needs, vm, command_line_switch(line, "detach") };
+
+    wsman_arguments_add_reference(arguments, "ComputerSystem", vm->reference);
+    return session_call(session, &call, arguments, error);
+}
+
+/* Asks for a power state; the title is "Starting 'web1'". */
+static CallResult
+change_power(Session *session, const SessionVm *vm, unsigned requested, bool detach, const char *verb, const char *needs,
+             GError **error)
+{
+    g_autoptr(WsmanArguments) arguments = wsman_arguments_new();
+    g_autofree char *number = g_strdup_printf("%u", requested);
+    g_autofree char *title = g_strdup_printf("%s '%s'", verb, vm->name);
+    SessionCall call = { vm->reference, "RequestStateChange", title, needs, vm, detach };
+
+    wsman_arguments_add_text(arguments, "RequestedState", number);
+    wsman_arguments_add_text(arguments, "TimeoutPeriod", NULL);
+    return session_call(session, &call, arguments, error);
+}
+
+static bool
+change_replication_state(Session *session, const CommandLine *line, unsigned requested, const char *verb, const char *needs,
+                         const char *done, GError **error)
+{
+    g_autoptr(SessionVm) vm = session_find_vm(session, command_line_word(line, 0), error);
+    g_autoptr(WsmanArguments) arguments = wsman_arguments_new();
+    g_autofree char *number = g_strdup_printf("%u", requested);
+    g_autofree char *relationship = NULL, *title = NULL;
+    SessionCall call = { .method = "RequestReplicationStateChangeEx", .needs = needs };
+    CallResult result;
+
+    if (vm == NULL)
+        return false;
+    relationship = embedded_relationship(vm);
+    title = g_strdup_printf("%s '%s'", verb, vm->name);
+    call.target = vm->reference;
+    call.title = title;
+    call.vm = vm;
+    call.detach = command_line_switch(line, "detach");
+    wsman_arguments_add_text(arguments, "ReplicationRelationship", relationship);
+    wsman_arguments_add_text(arguments, "RequestedState", number);
+    wsman_arguments_add_text(arguments, "TimeoutPeriod", NULL);
+    result = session_call(session, &call, arguments, error);
+    if (result == CALL_DONE)
+        session_say(session, "Replication of VM '%s' is %s", vm->name, done);
+    return result != CALL_FAILED;
+}
+
+/* ---- setting up ---- */
+
+bool
+command_enable(Session *session, const CommandLine *line, GError **error)
+{
+    g_autoptr(SessionVm) vm = NULL;
+    g_autoptr(WsmanInstance) current = NULL;
+    g_autoptr(WsmanArguments) arguments = wsman_arguments_new();
+    g_autoptr(WsmanEmbedded) settings = NULL;
+    g_autofree char *text = NULL;
+    CallResult result;
+
+    if (!settings_check_line(line, error))
+        return false;
+    vm = session_find_vm(session, command_line_word(line, 0), error);
+    current = vm != NULL ? session_settings(session, vm, error) : NULL;
+    settings = current != NULL ? settings_from_line(current, line, error) : NULL;
+    if (settings == NULL)
+        return false;
+    text = wsman_embedded_text(settings);
+    wsman_arguments_add_text(arguments, "ReplicationSettingData", text);
+    result = call_service(session, vm, line, "CreateReplicationRelationship", "Enabling replication of",
+                          "A VM that replicates already must be removed first ('virt-replica remove')", arguments, error);
+    if (result == CALL_DONE)
+        session_say(session, "Replication of VM '%s' to %s is enabled; 'virt-replica start-initial %s' copies it", vm->name,
+                    command_line_value(line, "to"), vm->name);
+    return result != CALL_FAILED;
+}
+
+/* The job that started the copy has ended, or was the whole copy: the relationship's state tells. */
+static bool
+wait_for_initial(Session *session, const SessionVm *vm, GError **error)
+{
+    g_autofree char *what = g_strdup_printf("The copying of '%s' goes on; 'virt-replica status %s' shows it", vm->name,
+                                            vm->name);
+
+    for (;;) {
+        g_autoptr(WsmanInstance) relationship = session_relationship(session, vm, error);
+        uint64_t state;
+
+        if (relationship == NULL)
+            return false;
+        state = wsman_instance_number(relationship, "ReplicationState", 0);
+        if (state == STATE_REPLICATING)
+            return true;
+        if (state != STATE_WAITING_INITIAL) {
+            g_set_error(error, COMMAND_ERROR, COMMAND_ERROR_REFUSED,
+                        "The initial replication of '%s' is not complete: state %s, health %s; 'virt-replica status %s' and "
+                        "the journal of virt-replicad tell more", vm->name, value_replication_state(state),
+                        value_health(wsman_instance_number(relationship, "ReplicationHealth", 0)), vm->name);
+            return false;
+        }
+        if (!session_pause(what, error))
+            return false;
+    }
+}
+
+bool
+command_start_initial(Session *session, const CommandLine *line, GError **error)
+{
+    g_autoptr(SessionVm) vm = session_find_vm(session, command_line_word(line, 0), error);
+    g_autoptr(WsmanArguments) arguments = wsman_arguments_new();
+    CallResult result;
+
+    if (vm == NULL)
+        return false;
+    wsman_arguments_add_text(arguments, "InitialReplicationType", INITIAL_BY_NETWORK);
+    wsman_arguments_add_text(arguments, "InitialReplicationExportLocation", NULL);
+    wsman_arguments_add_text(arguments, "StartTime", NULL);
+    result = call_service(session, vm, line, "StartReplication", "Initial replication of",
+                          "It starts once, on the primary, after 'virt-replica enable'", arguments, error);
+    if (result != CALL_DONE)
+        return result != CALL_FAILED;
+    if (!wait_for_initial(session, vm, error))
+        return false;
+    session_say(session, "The initial replication of VM '%s' is complete; it replicates from now on", vm->name);
+    return true;
+}
+
+bool
+command_suspend(Session *session, const CommandLine *line, GError **error)
+{
+    return change_replication_state(session, line, STATE_SUSPENDED, "Suspending replication of",
+                                    "Only replication that runs can be suspended", "suspended", error);
+}
+
+bool
+command_resume(Session *session, const CommandLine *line, GError **error)
+{
+    return change_replication_state(session, line, STATE_REPLICATING, "Resuming replication of",
+                                    "Only replication that is suspended or critical can be resumed", "resumed", error);
+}
+
+bool
+command_remove(Session *session, const CommandLine *line, GError **error)
+{
+    g_autoptr(SessionVm) vm = session_find_vm(session, command_line_word(line, 0), error);
+    g_autoptr(WsmanArguments) arguments = wsman_arguments_new();
+    g_autofree char *relationship = NULL;
+    CallResult result;
+
+    if (vm == NULL)
+        return false;
+    relationship = embedded_relationship(vm);
+    wsman_arguments_add_text(arguments, "ReplicationRelationship", relationship);
+    result = call_service(session, vm, line, "RemoveReplicationRelationshipEx", "Removing replication of",
+                          "The VM must have replication", arguments, error);
+    if (result == CALL_DONE)
+        session_say(session, "Replication of VM '%s' is removed on this host; remove it on the other host too", vm->name);
+    return result != CALL_FAILED;
+}
+
+/* ---- failover ---- */
+
+typedef struct {
+    WsmanReference *reference; /* NULL: the latest point */
+    char           *name;      /* for messages */
+} Target;
+
+static void
+target_clear(Target *target)
+{
+    wsman_reference_free(target->reference);
+    g_free(target->name);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Target, target_clear)
+
+static const WsmanInstance *
+pick_point(const GPtrArray *points, const CommandLine *line, GError **error)
+{
+    const char *at = command_line_value(line, "at");
+    int64_t usec;
+
+    if (at == NULL)
+        return point_find(points, command_line_value(line, "point"), error);
+    if (!value_parse_time(at, g_get_real_time(), &usec, error))
+        return NULL;
+    return point_find_at(points, usec, error);
+}
+
+static bool
+choose_target(Session *session, const SessionVm *vm, const CommandLine *line, Target *ret_target, GError **error)
+{
+    g_autoptr(GPtrArray) points = NULL;
+    g_autofree char *taken = NULL;
+    const WsmanInstance *point;
+
+    if (command_line_value(line, "point") == NULL && command_line_value(line, "at") == NULL) {
+        ret_target->name = g_strdup("its latest state");
+        return true;
+    }
+    points = session_points(session, vm, error);
+    point = points != NULL ? pick_point(points, line, error) : NULL;
+    if (point == NULL)
+        return false;
+    taken = value_time_local(wsman_instance_time(point, "CreationTime"));
+    ret_target->name = g_strdup_printf("the point %s of %s", point_id(point), taken);
+    ret_target->reference = wsman_reference_new("Msvm_VirtualSystemSettingData");
+    wsman_reference_add(ret_target->reference, "InstanceID", wsman_instance_text(point, "InstanceID"));
+    return true;
+}
+
+static bool
+check_failover_line(const CommandLine *line, GError **error)
+{
+    const char *wrong = NULL;
+
+    if (command_line_value(line, "point") != NULL && command_line_value(line, "at") != NULL)
+        wrong = "--point and --at both choose the recovery point; give one of them";
+    else if (command_line_switch(line, "start") && command_line_switch(line, "detach"))
+        wrong = "--start needs the end of the failover, and --detach does not wait for it";
+    if (wrong != NULL)
+        g_set_error_literal(error, COMMAND_ERROR, COMMAND_ERROR_USAGE, wrong);
+    return wrong == NULL;
+}
+
+static bool
+start_vm(Session *session, const SessionVm *vm, bool detach, GError **error)
+{
+    CallResult result = change_power(session, vm, POWER_RUNNING, detach, "Starting",
+                                     "A replica starts only after 'virt-replica failover'", error);
+
+    if (result == CALL_DONE)
+        session_say(session, "VM '%s' is started", vm->name);
+    return result != CALL_FAILED;
+}
+
+bool
+command_failover(Session *session, const CommandLine *line, GError **error)
+{
+    g_autoptr(SessionVm) vm = NULL;
+    g_autoptr(WsmanArguments) arguments = wsman_arguments_new();
+    g_auto(Target) target = { NULL };
+    bool start = command_line_switch(line, "start");
+    CallResult result;
+
+    if (!check_failover_line(line, error))
+        return false;
+    vm = session_find_vm(session, command_line_word(line, 0), error);
+    if (vm == NULL || !choose_target(session, vm, line, &target, error))
+        return false;
+    wsman_arguments_add_reference(arguments, "SnapshotSettingData", target.reference);
+    result = call_service(session, vm, line, "InitiateFailover", "Failover of",
+                          "It is done on the replica's host, when the VM is off and has received a replication; "
+                          "'virt-replica revert' takes an earlier failover back", arguments, error);
+    if (result != CALL_DONE)
+        return result != CALL_FAILED;
+    session_say(session, "VM '%s' is failed over to %s%s", vm->name, target.name, start ? "" : "; it may be started now");
+    return !start || start_vm(session, vm, false, error);
+}
+
+bool
+command_revert(Session *session, const CommandLine *line, GError **error)
+{
+    g_autoptr(SessionVm) vm = session_find_vm(session, command_line_word(line, 0), error);
+    g_autoptr(WsmanArguments) arguments = wsman_arguments_new();
+    CallResult result;
+
+    if (vm == NULL)
+        return false;
+    result = call_service(session, vm, line, "RevertFailover", "Reverting the failover of",
+                          "The VM must be failed over, and off ('virt-replica stop --force')", arguments, error);
+    if (result == CALL_DONE)
+        session_say(session, "The failover of VM '%s' is reverted; it receives replication again", vm->name);
+    return result != CALL_FAILED;
+}
+
+/* ---- power ---- */
+
+bool
+command_start(Session *session, const CommandLine *line, GError **error)
+{
+    g_autoptr(SessionVm) vm = session_find_vm(session, command_line_word(line, 0), error);
+
+    return vm != NULL && start_vm(session, vm, command_line_switch(line, "detach"), error);
+}
+
+/* The guest was asked; it alone decides when it is off. */
+static bool
+wait_until_off(Session *session, const SessionVm *vm, uint64_t timeout_sec, GError **error)
+{
+    gint64 end = g_get_monotonic_time() + (gint64)timeout_sec * G_USEC_PER_SEC;
+
+    for (;;) {
+        g_autoptr(WsmanInstance) system = wsman_client_get(session_client(session), vm->reference, error);
+
+        if (system == NULL)
+            return false;
+        if (wsman_instance_number(system, "EnabledState", 0) == POWER_OFF)
+            return true;
+        if (g_get_monotonic_time() > end) {
+            g_set_error(error, COMMAND_ERROR, COMMAND_ERROR_REFUSED,
+                        "The guest of VM '%s' was asked to shut down and did not within %" G_GUINT64_FORMAT
+                        " s; 'virt-replica stop --force %s' cuts its power", vm->name, timeout_sec, vm->name);
+            return false;
+        }
+        if (!session_pause("The guest was asked to shut down and may still do so", error))
+            return false;
+    }
+}
+
+static bool
+shut_down(Session *session, const CommandLine *line, const SessionVm *vm, GError **error)
+{
+    const char *given = command_line_value(line, "timeout");
+    uint64_t timeout_sec = SHUTDOWN_TIMEOUT_SEC;
+    CallResult result;
+
+    if (given != NULL && !value_parse_number(given, 1, SHUTDOWN_TIMEOUT_MAX, &timeout_sec, error))
+        return false;
+    result = change_power(session, vm, POWER_SHUT_DOWN, command_line_switch(line, "detach"), "Shutting down",
+                          "Only a running VM can be shut down", error);
+    if (result != CALL_DONE)
+        return result != CALL_FAILED;
+    if (!command_line_switch(line, "detach") && !wait_until_off(session, vm, timeout_sec, error))
+        return false;
+    session_say(session, command_line_switch(line, "detach") ? "The guest of VM '%s' was asked to shut down"
+                                                             : "VM '%s' is off", vm->name);
+    return true;
+}
+
+bool
+command_shutdown(Session *session, const CommandLine *line, GError **error)
+{
+    g_autoptr(SessionVm) vm = session_find_vm(session, command_line_word(line, 0), error);
+
+    return vm != NULL && shut_down(session, line, vm, error);
+}
+
+bool
+command_stop(Session *session, const CommandLine *line, GError **error)
+{
+    g_autoptr(SessionVm) vm = session_find_vm(session, command_line_word(line, 0), error);
+    CallResult result;
+
+    if (vm == NULL)
+        return false;
+    if (!command_line_switch(line, "force"))
+        return shut_down(session, line, vm, error);
+    result = change_power(session, vm, POWER_OFF, command_line_switch(line, "detach"), "Stopping",
+                          "Only a running VM can be stopped", error);
+    if (result == CALL_DONE)
+        session_say(session, "VM '%s' is off", vm->name);
+    return result != CALL_FAILED;
+}

@@ -1,0 +1,120 @@
+#include "cli/commands.h"
+
+#include <string.h>
+
+const CommandOption command_common_options[] = {
+    { "connect", 'c', "URI", "the service: unix:///PATH or wsman+https://USER@HOST[:PORT]" },
+    { "ca", 0, "FILE", "trust these certificate authorities only (https)" },
+    { "quiet", 'q', NULL, "print errors and what was asked for, nothing else" },
+    { "help", 'h', NULL, "show this help" },
+    { NULL },
+};
+
+static const CommandOption json_options[] = {
+    { "json", 0, NULL, "print JSON" },
+    { NULL },
+};
+
+static const CommandOption detach_options[] = {
+    { "detach", 0, NULL, "do not wait for the end of the job" },
+    { NULL },
+};
+
+static const CommandOption enable_options[] = {
+    { "to", 0, "HOST", "the replica server; required" },
+    { "port", 0, "N", "its port (8443)" },
+    { "interval", 0, "SEC", "seconds from one replication to the next (300)" },
+    { "history", 0, "N", "hourly recovery points to keep, 0 to 24 (0)" },
+    { "journal", 0, "DURATION", "keep every replication of that long as a point: 30m, 4h" },
+    { "disks", 0, "LIST", "only these disks: vda,vdb" },
+    { "no-compression", 0, NULL, "send data as it is" },
+    { NULL },
+};
+
+static const CommandOption failover_options[] = {
+    { "point", 0, "POINT", "go to this recovery point (see 'points'), not to the latest" },
+    { "at", 0, "TIME", "go to the newest point taken at TIME or before" },
+    { "start", 0, NULL, "start the VM when the failover is complete" },
+    { NULL },
+};
+
+static const CommandOption stop_options[] = {
+    { "force", 0, NULL, "cut the power, do not ask the guest" },
+    { NULL },
+};
+
+static const CommandOption timeout_options[] = {
+    { "timeout", 0, "SEC", "how long to wait for the guest (120)" },
+    { NULL },
+};
+
+static const CommandOption jobs_options[] = {
+    { "wait", 0, NULL, "wait for the end of the job" },
+    { NULL },
+};
+
+static const CommandOption server_options[] = {
+    { "enable", 0, NULL, "accept replication from authorized hosts" },
+    { "disable", 0, NULL, "accept no replication" },
+    { NULL },
+};
+
+static const CommandOption authorize_options[] = {
+    { "storage", 0, "DIR", "folder for the replicas of that host; required" },
+    { "trust-group", 0, "GROUP", "hosts of one group may pass a VM among them (DEFAULT)" },
+    { NULL },
+};
+
+#define OPTIONS(...) ((const CommandOption *const[]){ __VA_ARGS__, NULL })
+#define READING      OPTIONS(json_options)
+#define WORKING      OPTIONS(detach_options)
+
+static const Command table[] = {
+    { "list", NULL, 0, 0, "List the VMs of the host and their replication.", READING, command_list },
+    { "status", "VM", 1, 1, "Show the replication of one VM.", READING, command_status },
+    { "points", "VM", 1, 1, "List the recovery points of a replica, oldest first.", READING, command_points },
+    { "jobs", "[JOB]", 0, 1, "List running and recent jobs, or show one.", OPTIONS(jobs_options, json_options), command_jobs },
+
+    { "enable", "VM", 1, 1, "Enable replication of a VM to another host; start-initial then copies it.",
+      OPTIONS(enable_options, detach_options), command_enable },
+    { "start-initial", "VM", 1, 1, "Copy the VM to the replica server and keep replicating.", WORKING, command_start_initial },
+    { "suspend", "VM", 1, 1, "Suspend replication.", WORKING, command_suspend },
+    { "resume", "VM", 1, 1, "Resume replication that is suspended or critical.", WORKING, command_resume },
+    { "remove", "VM", 1, 1, "Remove replication of a VM on this host; the other host keeps its part until it is removed there.",
+      WORKING, command_remove },
+
+    { "failover", "VM", 1, 1, "Fail a replica over, to its latest or to an older recovery point.",
+      OPTIONS(failover_options, detach_options), command_failover },
+    { "revert", "VM", 1, 1, "Take a failover back: what the VM wrote since is dropped, replication goes on.", WORKING,
+      command_revert },
+    { "start", "VM", 1, 1, "Start a VM.", WORKING, command_start },
+    { "stop", "VM", 1, 1, "Stop a VM: ask the guest to shut down, or cut its power.",
+      OPTIONS(stop_options, timeout_options, detach_options), command_stop },
+    { "shutdown", "VM", 1, 1, "Ask the guest to shut down, and wait until it is off.", OPTIONS(timeout_options, detach_options),
+      command_shutdown },
+
+    { "server", NULL, 0, 0, "Show the settings of the replica server, or switch it on or off.",
+      OPTIONS(server_options, json_options), command_server },
+    { "authorize", "HOST", 1, 1, "Allow a primary host to replicate to this one; HOST may be *.DOMAIN.",
+      OPTIONS(authorize_options), command_authorize },
+    { "unauthorize", "HOST", 1, 1, "Withdraw the authorization of a primary host.", NULL, command_unauthorize },
+    { "entries", NULL, 0, 0, "List the primary hosts that are authorized.", READING, command_entries },
+    { "version", NULL, 0, 0, "Show the versions of this program and of the service.", READING, command_version },
+    { NULL },
+};
+
+const Command *
+commands_table(void)
+{
+    return table;
+}
+
+const Command *
+commands_find(const char *name)
+{
+    for (const Command *command = table; command->name != NULL; command++) {
+        if (g_str_equal(command->name, name))
+            return command;
+    }
+    return NULL;
+}

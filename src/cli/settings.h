@@ -1,0 +1,11 @@
+/* settings: Msvm_ReplicationSettingData as 'enable' sends it: what the service shows for the VM, changed by options. Pure. */
+#pragma once
+
+#include "cli/command.h"
+#include "cli/wsman-object.h"
+
+/* What is wrong with the options of 'enable' can be said before anybody is asked. */
+bool           settings_check_line(const CommandLine *line, GError **error);
+WsmanEmbedded *settings_from_line(const WsmanInstance *current, const CommandLine *line, GError **error);
+/* Seconds from one cycle to the next: AdditionalSettings go before ReplicationInterval. */
+unsigned       settings_interval(const WsmanInstance *settings);
