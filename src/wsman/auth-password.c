@@ -210,9 +210,10 @@ password_file_refresh(PasswordFile *self, guint *ret_generation)
         memset(&now, 0, sizeof now);
     if (!is_same_file(&now, &self->seen)) {
         if (load(self, &error))
-            log_notice("wsman", NULL, "read the password file %s again, %u users", self->path, g_hash_table_size(self->entries));
+            log_notice("wsman", NULL, "read the password file %s again, users: %u", self->path, g_hash_table_size(self->entries));
         else
             log_warning("wsman", NULL, "%s; refusing all passwords until it is repaired", error->message);
+        self->seen = now; /* also when it could not be opened: once is enough to say so */
     }
     usable = self->usable;
     *ret_generation = self->generation;

@@ -52,10 +52,8 @@ read_parameters(const Operation *self, const CimMethod *method, GHashTable *valu
             return false;
         }
         value = value_read(parameter, nodes, self->request->resource->cim_namespace, error);
-        if (value == NULL) {
-            g_prefix_error(error, "Parameter '%s': ", parameter->name);
+        if (value == NULL)
             return false;
-        }
         g_hash_table_insert(values, (char *)parameter->name, value);
     }
     return true;

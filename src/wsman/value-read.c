@@ -81,8 +81,7 @@ embedded_text(const xmlNode *node, const char *cim_namespace, GError **error)
         return xml_serialize(child, NULL, NULL);
     class_name = class_of_holder(node);
     if (class_name == NULL || cim_class_find(cim_namespace, class_name) == NULL) {
-        g_set_error(error, CIM_ERROR, CIM_ERROR_INVALID_PARAMETER, "'%s' holds elements of no known class.",
-                    (const char *)node->name);
+        g_set_error(error, CIM_ERROR, CIM_ERROR_INVALID_PARAMETER, "the elements inside are of no known class");
         return NULL;
     }
     uri = resource_uri_of(FAMILY_WMI, cim_namespace, class_name);
@@ -168,7 +167,7 @@ read_string(const CimProperty *declared, const xmlNode *node, const char *cim_na
     else if (declared->reference_class != NULL)
         text = embedded_text(node, cim_namespace, error);
     else
-        g_set_error(error, CIM_ERROR, CIM_ERROR_TYPE_MISMATCH, "'%s' is a string and holds elements.", declared->name);
+        g_set_error(error, CIM_ERROR, CIM_ERROR_TYPE_MISMATCH, "a string does not hold elements");
     return text != NULL ? cim_value_new_string(text) : NULL;
 }
 
@@ -240,19 +239,32 @@ read_array(const CimProperty *declared, const GPtrArray *nodes, const char *cim_
     return array;
 }
 
-CimValue *
-value_read(const CimProperty *declared, const GPtrArray *nodes, const char *cim_namespace, GError **error)
+static CimValue *
+read_declared(const CimProperty *declared, const GPtrArray *nodes, const char *cim_namespace, GError **error)
 {
-    bool is_array = (declared->flags & CIM_ARRAY) != 0;
-
-    if (nodes == NULL)
-        return cim_value_new_null(declared->type, is_array);
-    if (is_array)
+    if ((declared->flags & CIM_ARRAY) != 0)
         return read_array(declared, nodes, cim_namespace, error);
     if (nodes->len > 1) {
-        g_set_error(error, CIM_ERROR, CIM_ERROR_TYPE_MISMATCH, "'%s' is no array and is given %u times.", declared->name,
-                    nodes->len);
+        g_set_error(error, CIM_ERROR, CIM_ERROR_TYPE_MISMATCH, "no array, and given %u times", nodes->len);
         return NULL;
     }
     return read_scalar(declared, g_ptr_array_index(nodes, 0), cim_namespace, error);
+}
+
+CimValue *
+value_read(const CimProperty *declared, const GPtrArray *nodes, const char *cim_namespace, GError **error)
+{
+    g_autoptr(GError) reason = NULL;
+    CimValue *value = NULL;
+
+    if (nodes == NULL)
+        return cim_value_new_null(declared->type, (declared->flags & CIM_ARRAY) != 0);
+    value = read_declared(declared, nodes, cim_namespace, &reason);
+    if (value == NULL) {
+        bool is_type = g_error_matches(reason, CIM_ERROR, CIM_ERROR_TYPE_MISMATCH);
+
+        g_set_error(error, WSMAN_ERROR, is_type ? WSMAN_ERROR_PARAMETER_TYPE : WSMAN_ERROR_PARAMETER_VALUE, "'%s': %s",
+                    declared->name, reason->message);
+    }
+    return value;
 }

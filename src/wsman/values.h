@@ -30,6 +30,6 @@ GHashTable *values_group(const xmlNode *parent);
  * @nodes: (nullable) its elements; NULL gives a null value
  * @cim_namespace: for references and embedded instances that name none
  *
- * Returns: the value, or NULL with CIM_ERROR_TYPE_MISMATCH, CIM_ERROR_INVALID_PARAMETER or a WSMAN_ERROR
+ * Returns: the value, or NULL with WSMAN_ERROR_PARAMETER_TYPE or WSMAN_ERROR_PARAMETER_VALUE
  */
 CimValue *value_read(const CimProperty *declared, const GPtrArray *nodes, const char *cim_namespace, GError **error);
