@@ -15,6 +15,8 @@
 
 #include <string.h>
 
+#define ZEROES_PAY CHANGE_LOG_RECORD_MAX /* a shorter extent is read sooner than asked about */
+
 static bool
 undo_header(const ChangeLogHeader *log, const ChangeLogTarget *target, ChangeLogHeader *ret_header, GError **error)
 {
@@ -74,7 +76,7 @@ typedef struct {
 } Capture;
 
 static bool
-save_extent(Capture *self, unsigned disk, const char *id, const Extent *extent, GError **error)
+save_content(Capture *self, unsigned disk, const char *id, const Extent *extent, GError **error)
 {
     for (uint64_t at = extent->start; at < extent->end;) {
         size_t length = (size_t)MIN(extent->end - at, CHANGE_LOG_RECORD_MAX);
@@ -83,7 +85,41 @@ save_extent(Capture *self, unsigned disk, const char *id, const Extent *extent, 
             return false;
         at += length;
     }
-    return gather_add(self->added->disks[disk], extent->start, extent->end - extent->start, error);
+    return true;
+}
+
+/* Reads only what is not in @zeroes. */
+static bool
+save_around(Capture *self, unsigned disk, const char *id, const Extent *extent, const ExtentSet *zeroes, GError **error)
+{
+    g_autoptr(ExtentSet) content = extent_set_missing(zeroes, extent->start, extent->end - extent->start);
+    for (size_t i = 0; i < extent_set_count(content); i++) {
+        if (!save_content(self, disk, id, extent_set_at(content, i), error))
+            return false;
+    }
+    for (size_t i = 0; i < extent_set_count(zeroes); i++) {
+        uint64_t start = MAX(extent_set_at(zeroes, i)->start, extent->start);
+        uint64_t end = MIN(extent_set_at(zeroes, i)->end, extent->end);
+        if (start < end && !change_log_writer_zero(self->undo, disk, start, end - start, error))
+            return false;
+    }
+    return true;
+}
+
+static bool
+save_extent(Capture *self, unsigned disk, const char *id, const Extent *extent, GError **error)
+{
+    const ChangeLogTarget *target = self->target;
+    uint64_t length = extent->end - extent->start;
+    if (target->zeroes != NULL && length >= ZEROES_PAY) {
+        g_autoptr(ExtentSet) zeroes = NULL;
+        if (!target->zeroes(target->opaque, id, extent->start, extent->end, &zeroes, error) ||
+            !save_around(self, disk, id, extent, zeroes, error))
+            return false;
+    } else if (!save_content(self, disk, id, extent, error)) {
+        return false;
+    }
+    return gather_add(self->added->disks[disk], extent->start, length, error);
 }
 
 static bool

@@ -150,6 +150,9 @@ typedef struct {
     bool (*flush)(void *opaque, GError **error); /* everything written is on stable storage */
     bool (*blob_get)(void *opaque, const char *name, GBytes **ret_blob, GError **error); /* NULL when absent */
     bool (*blob_set)(void *opaque, const char *name, GBytes *blob, GError **error);      /* NULL removes */
+    /* (nullable): extents of [start, end) that are known to read as zeroes, (transfer full): capture of a large area
+     * that a guest trimmed need not read what is empty already. */
+    bool (*zeroes)(void *opaque, const char *disk, uint64_t start, uint64_t end, ExtentSet **ret_zeroes, GError **error);
 } ChangeLogTarget;
 
 typedef struct {

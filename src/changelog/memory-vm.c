@@ -166,6 +166,24 @@ target_read(void *opaque, const char *id, uint64_t offset, void *buffer, size_t 
     if (disk == NULL)
         return false;
     memcpy(buffer, disk->content->data + offset, length);
+    ((MemoryVm *)opaque)->bytes_read += length;
+    return true;
+}
+
+/* Knows zeroes in blocks of 4 KiB of which all is asked about. */
+static bool
+target_zeroes(void *opaque, const char *id, uint64_t start, uint64_t end, ExtentSet **ret_zeroes, GError **error)
+{
+    static const uint8_t block[4096];
+    const MemoryDisk *disk = find_place(opaque, id, start, end - start, error);
+    if (disk == NULL)
+        return false;
+    *ret_zeroes = extent_set_new();
+    for (uint64_t at = (start + sizeof block - 1) / sizeof block * sizeof block; at + sizeof block <= end;
+         at += sizeof block) {
+        if (memcmp(disk->content->data + at, block, sizeof block) == 0)
+            extent_set_add(*ret_zeroes, at, sizeof block);
+    }
     return true;
 }
 
@@ -242,5 +260,6 @@ memory_vm_target(MemoryVm *self)
         .flush = target_flush,
         .blob_get = target_blob_get,
         .blob_set = target_blob_set,
+        .zeroes = target_zeroes,
     };
 }

@@ -17,6 +17,7 @@ typedef struct {
     GPtrArray *disks;  /* MemoryDisk */
     GHashTable *blobs; /* name -> GBytes */
     int fail_after;    /* that many changes succeed, then every one fails; negative: none fails */
+    uint64_t bytes_read;
     unsigned changes;  /* writes, zeroes, resizes and blobs set so far */
     bool flushed;      /* no change since the last flush */
 } MemoryVm;

@@ -464,6 +464,31 @@ test_capture_by_grains(void)
     g_assert_true(extent_set_contains(held, 3 * CHANGE_LOG_GRAIN, 1024));
 }
 
+/* A trimmed disk that was nearly empty before: only what was not is read, and comes back. */
+static void
+test_capture_of_empty_area(void)
+{
+    enum { SIZE = 3 << 20, AT = (1 << 20) + 5000 };
+    g_autoptr(GError) error = NULL;
+    g_autoptr(MemoryVm) vm = memory_vm_new();
+    memory_vm_add_disk(vm, "vda", SIZE)->content->data[AT] = 7;
+    memory_vm_add_disk(vm, "vdb", 0);
+    g_autoptr(MemoryVm) before = memory_vm_copy(vm);
+    ChangeLogHeader header = delta_header(vm, 1);
+    g_autoptr(GByteArray) log = g_byte_array_new();
+    g_autoptr(ChangeLogWriter) writer = change_log_writer_new(change_log_sink_bytes(log), &header, true, &error);
+    g_assert_true(change_log_writer_zero(writer, 0, 512, SIZE - 1024, &error));
+    g_assert_true(change_log_writer_end(writer, NULL, &error));
+
+    g_autoptr(GByteArray) undo = capture(log, vm, NULL);
+    g_assert_cmpuint(vm->bytes_read, ==, 4096);
+    expect_undo_holds(undo, SIZE, 3);
+    apply(log, vm);
+    g_assert_false(memory_vm_equal(vm, before));
+    apply(undo, vm);
+    g_assert_true(memory_vm_equal(vm, before));
+}
+
 static void
 assert_same_captured(const ChangeLogCaptured *a, const ChangeLogCaptured *b)
 {
@@ -606,6 +631,7 @@ main(int argc, char **argv)
     g_test_add_func("/operations/apply-is-repeatable-after-any-interruption", test_apply_after_interruption);
     g_test_add_func("/operations/chain-is-repeatable-after-any-interruption", test_chain_after_interruption);
     g_test_add_func("/operations/whole-grains-are-captured-once", test_capture_by_grains);
+    g_test_add_func("/operations/empty-areas-are-captured-unread", test_capture_of_empty_area);
     g_test_add_func("/operations/captured-set-is-rebuilt-from-undos", test_captured_is_rebuilt);
     g_test_add_func("/operations/failed-capture-counts-nothing", test_failed_capture_counts_nothing);
     g_test_add_func("/operations/wrong-neighbours-are-refused", test_wrong_neighbours);
