@@ -42,13 +42,13 @@ PATIENCE = float(os.environ.get("VR_TEST_PATIENCE", "1"))
 CONFIG = """[host]
 name={name}
 uri={uri}
+serial-log={folder}/serial
 
 [paths]
 state={folder}/state
 run={folder}/run
 scratch={folder}/scratch
 scratch-max={scratch_max}
-serial-logs={folder}/serial
 
 [replication]
 address=127.0.0.1

@@ -1,0 +1,73 @@
+"""A TCP relay on this machine that counts what passes, and can be cut like a cable."""
+
+import contextlib
+import socket
+import threading
+
+
+class Relay:
+    """Listens on a free port (.port) and passes connections on to 127.0.0.1:@target_port."""
+
+    def __init__(self, target_port):
+        self.target_port = target_port
+        self.forward_bytes = 0   # towards the target
+        self.backward_bytes = 0
+        self.is_cut = False
+        self.lock = threading.Lock()
+        self.pairs = set()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            try:
+                if self.is_cut:
+                    raise OSError("cut")
+                target = socket.create_connection(("127.0.0.1", self.target_port))
+            except OSError:
+                client.close()
+                continue
+            pair = (client, target)
+            with self.lock:
+                self.pairs.add(pair)
+            threading.Thread(target=self._pass, args=(client, target, True, pair), daemon=True).start()
+            threading.Thread(target=self._pass, args=(target, client, False, pair), daemon=True).start()
+
+    def _pass(self, source, sink, forward, pair):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+                with self.lock:
+                    if forward:
+                        self.forward_bytes += len(data)
+                    else:
+                        self.backward_bytes += len(data)
+        self._end(pair)
+
+    def _end(self, pair):
+        with self.lock:
+            self.pairs.discard(pair)
+        for end in pair:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def cut(self):
+        """Ends all connections, and new ones until mend()."""
+        self.is_cut = True
+        with self.lock:
+            pairs = list(self.pairs)
+        for pair in pairs:
+            self._end(pair)
+
+    def mend(self):
+        self.is_cut = False
+
+    def close(self):
+        self.listener.close()
+        self.cut()
