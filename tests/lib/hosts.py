@@ -58,16 +58,17 @@ certificate={certificates}/{name}.pem
 key={certificates}/{name}-key.pem
 workers=2
 
+[log]
+level=debug
+
 [api]
 socket={folder}/run/api.sock
-address=127.0.0.1
-https-port={https_port}
+"""
+HTTPS = """address=127.0.0.1
+https-port=0
 certificate={certificates}/{name}.pem
 key={certificates}/{name}-key.pem
 password-file={folder}/passwd
-
-[log]
-level=debug
 """
 
 
@@ -85,12 +86,6 @@ def wait_for(claim, what, timeout=30):
         if time.monotonic() > deadline:
             raise Timeout(f"{what}: not within {timeout * PATIENCE:.0f} s")
         time.sleep(0.02)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def private(path, flags):
@@ -192,13 +187,13 @@ class Host:
         self.program = os.path.join(site.build, "src/daemon/virt-replicad")
         self.process = None
         self.guests = []
-        self.https_port = free_port() if users else 0
-        with open(os.path.join(self.folder, "passwd"), "w", opener=private, encoding="utf-8") as file:
-            for user, role, password in users:
-                file.write(f"{user}:{role}:{hash_password(password)}\n")
+        if users:
+            with open(os.path.join(self.folder, "passwd"), "w", opener=private, encoding="utf-8") as file:
+                for user, role, password in users:
+                    file.write(f"{user}:{role}:{hash_password(password)}\n")
         with open(self.config, "w", encoding="utf-8") as file:
-            file.write(CONFIG.format(name=self.name, uri=self.uri, folder=self.folder, https_port=self.https_port,
-                                     certificates=site.certificates, scratch_max=scratch_max))
+            file.write((CONFIG + HTTPS if users else CONFIG).format(
+                name=name, uri=self.uri, folder=self.folder, certificates=site.certificates, scratch_max=scratch_max))
 
     # ---- the daemon ----
 
@@ -337,19 +332,19 @@ class Host:
 
     def api_as(self, user, password):
         """The API over HTTPS."""
-        return WsmanClient(f"https://localhost:{self.https_port}", user=user, password=password,
+        return WsmanClient(f"https://localhost:{self.port('api')}", user=user, password=password,
                            ca_file=os.path.join(self.site.certificates, "ca.pem"))
 
-    def port(self):
-        """Where its replica server listens."""
+    def port(self, listener="replication"):
+        """Where its replica server listens, or its API over HTTPS ("api")."""
         def look():
             try:
                 with open(os.path.join(self.folder, "run/ports"), encoding="ascii") as file:
-                    ports = dict(line.strip().split("=") for line in file if "=" in line)
+                    ports = dict(line.strip().split("=", 1) for line in file if "=" in line)
             except FileNotFoundError:
                 return None
-            return int(ports.get("replication", 0))
-        return wait_for(look, f"port of the replica server of {self.name}")
+            return int(ports.get(listener, 0))
+        return wait_for(look, f"port '{listener}' of {self.name}")
 
     def vm(self, uuid):
         """Its Msvm_ComputerSystem; None when this host does not know it."""
