@@ -2,6 +2,7 @@
 #
 #   make            builds into build/
 #   make demo       two hosts on this machine, a guest, a disaster and a failover: about a minute
+#   make test       runs all tests, once
 #   make check      builds with every compiler found, runs all tests under AddressSanitizer and UBSan
 #   make bench      measures
 #   make install    installs what make built (DESTDIR and PREFIX as usual)
@@ -11,7 +12,7 @@ PREFIX ?= /usr/local
 MESON = meson setup --prefix $(PREFIX) --sysconfdir /etc --localstatedir /var
 SANITIZE = -Db_sanitize=address,undefined -Db_lundef=false
 
-.PHONY: all dependencies plain clang asan demo check bench install clean
+.PHONY: all dependencies plain clang asan demo test check bench install clean
 
 all: plain
 
@@ -36,6 +37,9 @@ clang: dependencies
 
 demo: plain
 	@scripts/unprivileged tests/demo.py build
+
+test: plain
+	@meson test -C build --print-errorlogs
 
 check: plain clang asan
 	@meson test -C build-asan --print-errorlogs
