@@ -55,9 +55,10 @@ json_vm(JsonBuilder *builder, const WsmanInstance *system, const WsmanInstance *
     const WsmanInstance *source = relationship != NULL ? relationship : system;
     uint64_t state = wsman_instance_number(source, "ReplicationState", 0);
     uint64_t health = wsman_instance_number(source, "ReplicationHealth", 0);
+    g_autofree char *uuid = g_ascii_strdown(wsman_instance_text(system, "Name"), -1);
 
     output_json_string(builder, "name", wsman_instance_text(system, "ElementName"));
-    output_json_string(builder, "uuid", wsman_instance_text(system, "Name"));
+    output_json_string(builder, "uuid", uuid);
     json_named(builder, "power", power, value_power(power));
     json_named(builder, "mode", mode, mode != 0 ? value_mode(mode) : "none");
     json_named(builder, "state", state, value_replication_state(state));

@@ -199,7 +199,7 @@ session_find_vm(Session *self, const char *name_or_uuid, GError **error)
     }
     vm = g_new0(SessionVm, 1);
     vm->system = g_ptr_array_steal_index(systems, (guint)index);
-    vm->uuid = g_strdup(wsman_instance_text(vm->system, "Name"));
+    vm->uuid = g_ascii_strdown(wsman_instance_text(vm->system, "Name"), -1);
     vm->name = g_strdup(wsman_instance_text(vm->system, "ElementName"));
     vm->reference = wsman_reference_new("Msvm_ComputerSystem");
     wsman_reference_add(vm->reference, "CreationClassName", "Msvm_ComputerSystem");

@@ -24,7 +24,7 @@ void         session_say(const Session *self, const char *format, ...) G_GNUC_PR
 
 /* ---- VMs ---- */
 typedef struct {
-    char           *uuid, *name;
+    char           *uuid, *name; /* the UUID in lower case, as libvirt shows it; the service takes either */
     WsmanInstance  *system;    /* Msvm_ComputerSystem */
     WsmanReference *reference; /* to it */
 } SessionVm;

@@ -97,11 +97,17 @@ set_interval(WsmanEmbedded *settings, const Numbers *numbers)
     wsman_embedded_set(settings, "AdditionalSettings", "string", additional->len > 0 ? additional->str : NULL);
 }
 
+/* By the InstanceIDs of Msvm_StorageAllocationSettingData, which are made of VM and target. */
 static void
-set_disks(WsmanEmbedded *settings, const char *list)
+set_disks(WsmanEmbedded *settings, const char *vm, const char *list)
 {
     g_auto(GStrv) disks = list != NULL ? g_strsplit(list, ",", -1) : NULL;
 
+    for (char **disk = disks; disk != NULL && *disk != NULL; disk++) {
+        g_autofree char *target = *disk;
+
+        *disk = g_strdup_printf("Microsoft:%s\\%s", vm, g_strstrip(target));
+    }
     if (disks != NULL)
         wsman_embedded_set_array(settings, "IncludedDisks", "string", (const char *const *)disks);
 }
@@ -128,7 +134,7 @@ settings_from_line(const WsmanInstance *current, const CommandLine *line, GError
     set_number(settings, "RecoveryServerPortNumber", numbers.port);
     set_number(settings, "RecoveryHistory", numbers.history);
     set_interval(settings, &numbers);
-    set_disks(settings, command_line_value(line, "disks"));
+    set_disks(settings, wsman_instance_text(current, "VirtualSystemIdentifier"), command_line_value(line, "disks"));
     return settings;
 }
 

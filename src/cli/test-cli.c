@@ -142,9 +142,9 @@ test_settings(void)
         { "v --to hostb --interval 1 --journal 4h", "<VALUE>interval=1;journal=14400s<" },
         { "v --to hostb --interval 30", "NAME=\"ReplicationInterval\" TYPE=\"uint16\"><VALUE>30<" },
         { "v --to hostb --no-compression", "NAME=\"CompressionEnabled\" TYPE=\"boolean\"><VALUE>FALSE<" },
-        { "v --to hostb --disks vda,vdb", "<VALUE.ARRAY><VALUE>vda</VALUE><VALUE>vdb</VALUE></VALUE.ARRAY>" },
+        { "v --to hostb --disks vda,vdb", "<VALUE.ARRAY><VALUE>Microsoft:U\\vda</VALUE><VALUE>Microsoft:U\\vdb</VALUE></VALUE.ARRAY>" },
     };
-    g_autoptr(WsmanInstance) current = instance_new("<InstanceID>Microsoft:u\\HVR\\0</InstanceID><RecoveryHistory>5</RecoveryHistory>");
+    g_autoptr(WsmanInstance) current = instance_new("<InstanceID>Microsoft:u\\HVR\\0</InstanceID><VirtualSystemIdentifier>U</VirtualSystemIdentifier><RecoveryHistory>5</RecoveryHistory>");
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autoptr(CommandLine) line = enable_line(cases[i].words, NULL);
