@@ -140,11 +140,14 @@ typedef struct {
     const char *format;                        /* of all those disks, "qcow2" */
     const char *nvram_path;                    /* (nullable) path made here for UEFI variables */
     const char *domain_type;                   /* (nullable): "qemu" or "kvm"; NULL: kvm where usable, else qemu */
-    const char *serial_log_folder;             /* (nullable): serial and console ports become files there; NULL: pty */
-    bool        connect_interfaces;            /* false: link state down and no source network kept other than libvirt "default" */
+    const char *serial_log_folder;             /* (nullable): ports become files there, UUID-serial0.log, UUID-console0.log ...
+                                                  appended to at each start; NULL: pty */
+    bool        connect_interfaces;            /* false: type 'user' with link state down, needs no network here;
+                                                  true: networks and bridges of the peer's names, others become 'user' */
 } VirtRebuild;
-/* Builds a new domain XML holding only what is on the allow-list; VIRT_ERROR_UNSAFE_XML where a guest could not run without
- * what was refused (host devices). @ret_left_out (nullable): names of elements left out, for the log. */
+/* Builds a new domain XML holding only what is on the allow-list (allow-list.c); VIRT_ERROR_UNSAFE_XML for a document
+ * that does not come from libvirt, and where a guest could not run without what was refused (host devices).
+ * @ret_left_out (nullable) (transfer full): names of elements left out, for the log. */
 char *virt_rebuild_xml(const char *peer_xml, const VirtRebuild *rebuild, char ***ret_left_out, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VirtDomain, virt_domain_free)

@@ -1,0 +1,405 @@
+#include "virt/allow-list.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+/* A peer's domain XML is not cleaned but built anew: see virt_rebuild_xml() in virt.h. Copied by rule is what
+ * allow-list.c lists; what touches the host (images, firmware, ports, networks, displays) is written here from our own
+ * values, and the peer only says that there is such a device. */
+
+typedef struct {
+    const VirtRebuild *rebuild;
+    bool               kvm;
+    LeftOut           *left_out;
+    GHashTable        *used;     /* targets of disks written, so that none is written twice */
+    unsigned           n_serials, n_consoles;
+} Builder;
+
+/* ---- firmware ---- */
+
+static void
+build_os(Builder *self, xmlNode *domain, const xmlNode *peer)
+{
+    xmlNode *from = xml_child(peer, "os"), *os = xml_add(domain, "os", NULL), *loader = xml_child(from, "loader");
+    bool efi = xml_attr_is(from, "firmware", "efi") || xml_attr_is(loader, "type", "pflash");
+    for (const xmlNode *child = xml_first(from); child != NULL; child = xml_next(child, NULL)) {
+        if (!efi || (!xml_is(child, "loader") && !xml_is(child, "nvram") && !xml_is(child, "firmware")))
+            allow_element(os, child, allowed_in_os, self->kvm, "os", self->left_out);
+    }
+    if (!efi)
+        return;
+    /* libvirt picks the firmware image; the peer says only whether it checks signatures. */
+    xml_set(os, "firmware", "efi");
+    bool secure = xml_attr_is(loader, "secure", "yes");
+    xmlNode *ours = xml_add(os, "loader", NULL);
+    xml_set(ours, "secure", secure ? "yes" : "no");
+    if (self->rebuild->nvram_path != NULL)
+        xml_add(os, "nvram", self->rebuild->nvram_path);
+}
+
+/* ---- disks ---- */
+
+static const AllowedAttr disk_driver[] = {
+    { "cache", "none|writethrough|writeback|directsync" },
+    { "io", "native|threads|io_uring" },
+    { "discard", "ignore|unmap" },
+    { "detect_zeroes", "off|on|unmap" },
+    { "error_policy", "stop|report|ignore|enospace" },
+    { "rerror_policy", "stop|report|ignore" },
+    { "queues", "#number" },
+    { "iothread", "#number" },
+    { NULL, NULL },
+};
+
+static void
+build_disk_driver(Builder *self, xmlNode *disk, const xmlNode *from)
+{
+    xmlNode *driver = xml_add(disk, "driver", NULL), *peer = xml_child(from, "driver");
+    xml_set(driver, "name", "qemu");
+    xml_set(driver, "type", self->rebuild->format);
+    g_autofree char *cache = xml_attr(peer, "cache");
+    bool direct = g_strcmp0(cache, "none") == 0 || g_strcmp0(cache, "directsync") == 0;
+    for (const AllowedAttr *attr = disk_driver; attr->name != NULL; attr++) {
+        g_autofree char *value = xml_attr(peer, attr->name);
+        if (value == NULL)
+            continue;
+        bool fits = strcmp(value, "native") != 0 || direct; /* libvirt refuses io='native' with a cache */
+        if (fits && allow_value(attr->pattern, value))
+            xml_set(driver, attr->name, value);
+        else
+            left_out_note(self->left_out, "devices/disk/driver", attr->name);
+    }
+}
+
+static const char *
+path_of_target(const VirtRebuild *rebuild, const char *target)
+{
+    for (size_t i = 0; rebuild->targets != NULL && rebuild->targets[i] != NULL; i++) {
+        if (strcmp(rebuild->targets[i], target) == 0)
+            return rebuild->paths[i];
+    }
+    return NULL;
+}
+
+static void
+copy_disk_parts(Builder *self, xmlNode *disk, const xmlNode *from)
+{
+    for (const xmlNode *child = xml_first(from); child != NULL; child = xml_next(child, NULL)) {
+        if (!xml_is(child, "source") && !xml_is(child, "driver") && !xml_is(child, "readonly"))
+            allow_element(disk, child, allowed_in_disk, self->kvm, "devices/disk", self->left_out);
+    }
+}
+
+static void
+build_disk(Builder *self, xmlNode *devices, const xmlNode *from)
+{
+    g_autofree char *device = xml_attr(from, "device"), *target = xml_attr(xml_child(from, "target"), "dev");
+    bool removable = g_strcmp0(device, "cdrom") == 0 || g_strcmp0(device, "floppy") == 0;
+    const char *path = target != NULL && !removable ? path_of_target(self->rebuild, target) : NULL;
+    if (target == NULL || !allow_value("#word", target) || (!removable && path == NULL) ||
+        !g_hash_table_add(self->used, g_strdup(target))) {
+        g_autofree char *name = g_strdup_printf("disk %s", target != NULL && allow_value("#word", target) ? target : "?");
+        left_out_note(self->left_out, "devices", name);
+        return;
+    }
+    xmlNode *disk = xml_add(devices, "disk", NULL);
+    xml_set(disk, "type", "file");
+    xml_set(disk, "device", removable ? device : "disk");
+    if (removable) {
+        if (xml_child(from, "source") != NULL)
+            left_out_note(self->left_out, "devices/disk", "medium");
+        xml_add(disk, "readonly", NULL);
+    } else {
+        build_disk_driver(self, disk, from);
+        xml_set(xml_add(disk, "source", NULL), "file", path);
+    }
+    copy_disk_parts(self, disk, from);
+}
+
+/* ---- interfaces ---- */
+
+/* A peer's network or bridge is only taken over when the caller wants the guest connected, and by a plain name. */
+static bool
+connect_to_source(xmlNode *interface, const xmlNode *from)
+{
+    static const char *const kinds[] = { "network", "bridge" };
+    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
+        g_autofree char *source = xml_attr(xml_child(from, "source"), kinds[i]);
+        if (xml_attr_is(from, "type", kinds[i]) && source != NULL && allow_value("#word", source)) {
+            xml_set(interface, "type", kinds[i]);
+            xml_set(xml_add(interface, "source", NULL), kinds[i], source);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void
+build_interface(Builder *self, xmlNode *devices, const xmlNode *from)
+{
+    xmlNode *interface = xml_add(devices, "interface", NULL);
+    if (!self->rebuild->connect_interfaces || !connect_to_source(interface, from)) {
+        xml_set(interface, "type", "user"); /* needs no network on this host */
+        if (!xml_attr_is(from, "type", "user"))
+            left_out_note(self->left_out, "devices/interface", "source");
+    }
+    bool down = !self->rebuild->connect_interfaces || xml_attr_is(xml_child(from, "link"), "state", "down");
+    xml_set(xml_add(interface, "link", NULL), "state", down ? "down" : "up");
+    for (const xmlNode *child = xml_first(from); child != NULL; child = xml_next(child, NULL)) {
+        if (!xml_is(child, "source") && !xml_is(child, "link"))
+            allow_element(interface, child, allowed_in_interface, self->kvm, "devices/interface", self->left_out);
+    }
+}
+
+/* ---- ports, displays, other devices with a part on the host ---- */
+
+static void
+build_port(Builder *self, xmlNode *devices, const xmlNode *from, const char *kind, unsigned *counter)
+{
+    const VirtRebuild *rebuild = self->rebuild;
+    xmlNode *port = xml_add(devices, kind, NULL);
+    if (rebuild->serial_log_folder != NULL) {
+        g_autofree char *path = g_strdup_printf("%s/%s-%s%u.log", rebuild->serial_log_folder, rebuild->uuid, kind,
+                                                (*counter)++);
+        xmlNode *source = xml_add(port, "source", NULL);
+        xml_set(port, "type", "file");
+        xml_set(source, "path", path);
+        xml_set(source, "append", "on");
+    } else {
+        xml_set(port, "type", "pty");
+    }
+    for (const xmlNode *child = xml_first(from); child != NULL; child = xml_next(child, NULL)) {
+        if (!xml_is(child, "source") && !xml_is(child, "protocol"))
+            allow_element(port, child, allowed_in_port, self->kvm, "devices/port", self->left_out);
+    }
+}
+
+static void
+build_serial(Builder *self, xmlNode *devices, const xmlNode *from)
+{
+    build_port(self, devices, from, "serial", &self->n_serials);
+}
+
+static void
+build_console(Builder *self, xmlNode *devices, const xmlNode *from)
+{
+    /* The console that only stands for the first serial port is added by libvirt itself. */
+    g_autofree char *type = xml_attr(xml_child(from, "target"), "type");
+    if (type != NULL && strcmp(type, "serial") != 0)
+        build_port(self, devices, from, "console", &self->n_consoles);
+}
+
+static void
+build_channel(Builder *self, xmlNode *devices, const xmlNode *from)
+{
+    const xmlNode *target = xml_child(from, "target");
+    if (!xml_attr_is(target, "type", "virtio") || !xml_attr_is(target, "name", "org.qemu.guest_agent.0")) {
+        left_out_note(self->left_out, "devices", "channel");
+        return;
+    }
+    xmlNode *channel = xml_add(devices, "channel", NULL), *ours = xml_add(channel, "target", NULL);
+    xmlNode *address = xml_child(from, "address");
+    xml_set(channel, "type", "unix"); /* its path is libvirt's choice */
+    xml_set(ours, "type", "virtio");
+    xml_set(ours, "name", "org.qemu.guest_agent.0");
+    if (address != NULL)
+        allow_element(channel, address, allowed_in_port, self->kvm, "devices/channel", self->left_out);
+}
+
+static void
+build_graphics(Builder *self, xmlNode *devices, const xmlNode *from)
+{
+    g_autofree char *type = xml_attr(from, "type");
+    if (type == NULL || !allow_value("vnc|spice", type)) {
+        left_out_note(self->left_out, "devices", "graphics");
+        return;
+    }
+    xmlNode *graphics = xml_add(devices, "graphics", NULL), *listen = xml_add(graphics, "listen", NULL);
+    xml_set(graphics, "type", type);
+    xml_set(graphics, "autoport", "yes");
+    xml_set(graphics, "listen", "127.0.0.1");
+    xml_set(listen, "type", "address");
+    xml_set(listen, "address", "127.0.0.1");
+}
+
+static void
+build_rng(Builder *self, xmlNode *devices, const xmlNode *from)
+{
+    xmlNode *rng = xml_add(devices, "rng", NULL), *backend = xml_child(from, "backend");
+    g_autofree char *model = xml_attr(from, "model");
+    bool known = model != NULL && allow_value("virtio|virtio-transitional|virtio-non-transitional", model);
+    xml_set(rng, "model", known ? model : "virtio");
+    for (const xmlNode *child = xml_first(from); child != NULL; child = xml_next(child, NULL)) {
+        if (child != backend)
+            allow_element(rng, child, allowed_in_rng, self->kvm, "devices/rng", self->left_out);
+    }
+    xml_set(xml_add(rng, "backend", NULL), "model", "builtin"); /* QEMU's own, whatever the peer reads from */
+}
+
+static void
+build_tpm(Builder *self, xmlNode *devices, const xmlNode *from)
+{
+    if (!xml_attr_is(xml_child(from, "backend"), "type", "emulator")) {
+        left_out_note(self->left_out, "devices", "tpm");
+        return;
+    }
+    xmlNode *tpm = xml_add(devices, "tpm", NULL);
+    g_autofree char *model = xml_attr(from, "model");
+    if (model != NULL && allow_value("tpm-tis|tpm-crb|tpm-spapr", model))
+        xml_set(tpm, "model", model);
+    allow_children(tpm, from, allowed_in_tpm, self->kvm, "devices/tpm", self->left_out);
+}
+
+/* ---- the whole ---- */
+
+static const struct {
+    const char *name;
+    void (*build)(Builder *self, xmlNode *devices, const xmlNode *from);
+} device_builders[] = {
+    { "disk", build_disk },       { "interface", build_interface }, { "serial", build_serial },
+    { "console", build_console }, { "channel", build_channel },     { "graphics", build_graphics },
+    { "rng", build_rng },         { "tpm", build_tpm },
+};
+
+static void
+build_device(Builder *self, xmlNode *devices, const xmlNode *from)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(device_builders); i++) {
+        if (xml_is(from, device_builders[i].name)) {
+            device_builders[i].build(self, devices, from);
+            return;
+        }
+    }
+    allow_element(devices, from, allowed_in_devices, self->kvm, "devices", self->left_out);
+}
+
+/* What only KVM offers is left out for QEMU's emulation, which would refuse to start with it. */
+static void
+fit_to_emulation(xmlNode *domain)
+{
+    static const char *const modes[] = { "mode", "match", "check", "migratable" };
+    static const char *const timers[] = { "kvmclock", "hypervclock", "tsc" };
+    xmlNode *cpu = xml_child(domain, "cpu"), *next;
+    for (size_t i = 0; cpu != NULL && i < G_N_ELEMENTS(modes); i++)
+        xmlUnsetProp(cpu, (const xmlChar *)modes[i]);
+    for (xmlNode *timer = xml_child(xml_child(domain, "clock"), "timer"); timer != NULL; timer = next) {
+        next = xml_next(timer, "timer");
+        for (size_t i = 0; i < G_N_ELEMENTS(timers); i++) {
+            if (xml_attr_is(timer, "name", timers[i])) {
+                xmlUnlinkNode(timer);
+                xmlFreeNode(timer);
+                break;
+            }
+        }
+    }
+}
+
+static void
+build_domain(Builder *self, xmlNode *domain, const xmlNode *peer)
+{
+    xml_set(domain, "type", self->kvm ? "kvm" : "qemu");
+    xml_add(domain, "name", self->rebuild->name);
+    xml_add(domain, "uuid", self->rebuild->uuid);
+    build_os(self, domain, peer);
+    xmlNode *devices = xml_add(domain, "devices", NULL);
+    for (const xmlNode *child = xml_first(peer); child != NULL; child = xml_next(child, NULL)) {
+        if (xml_is(child, "devices")) {
+            for (const xmlNode *device = xml_first(child); device != NULL; device = xml_next(device, NULL))
+                build_device(self, devices, device);
+        } else if (xml_is(child, "genid")) {
+            xml_add(domain, "genid", NULL); /* a new one: it tells the guest that it was set back in time */
+        } else if (!xml_is(child, "name") && !xml_is(child, "uuid") && !xml_is(child, "os")) {
+            allow_element(domain, child, allowed_in_domain, self->kvm, "", self->left_out);
+        }
+    }
+    if (!self->kvm)
+        fit_to_emulation(domain);
+}
+
+/* A device of the peer's host cannot be here, and a guest that boots without it may lose more than it gains. */
+static bool
+refuse_host_devices(const xmlNode *peer, GError **error)
+{
+    for (const xmlNode *devices = xml_child(peer, "devices"); devices != NULL; devices = xml_next(devices, "devices")) {
+        for (const xmlNode *device = xml_first(devices); device != NULL; device = xml_next(device, NULL)) {
+            bool host = xml_is(device, "hostdev") ||
+                        (xml_is(device, "interface") && xml_attr_is(device, "type", "hostdev")) ||
+                        (xml_is(device, "disk") && xml_attr_is(device, "device", "lun"));
+            if (host) {
+                g_set_error(error, VIRT_ERROR, VIRT_ERROR_UNSAFE_XML,
+                            "the VM uses a device of its host (<%s>), which the replica does not have; "
+                            "remove it from the VM to replicate it", (const char *)device->name);
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* A /dev/kvm that opens need not work: a VM is made, and closed again. */
+static bool
+kvm_works(void)
+{
+    int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    int vm = fd >= 0 ? ioctl(fd, KVM_CREATE_VM, 0) : -1;
+    int vcpu = vm >= 0 ? ioctl(vm, KVM_CREATE_VCPU, 0) : -1;
+    if (vcpu >= 0)
+        close(vcpu);
+    if (vm >= 0)
+        close(vm);
+    if (fd >= 0)
+        close(fd);
+    return vcpu >= 0;
+}
+
+static int
+compare_names(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static char **
+names_left_out(LeftOut *left_out)
+{
+    GPtrArray *names = g_ptr_array_new();
+    GHashTableIter iter;
+    gpointer name;
+    g_hash_table_iter_init(&iter, left_out);
+    while (g_hash_table_iter_next(&iter, &name, NULL))
+        g_ptr_array_add(names, g_strdup(name));
+    g_ptr_array_sort(names, compare_names);
+    g_ptr_array_add(names, NULL);
+    return (char **)g_ptr_array_free(names, FALSE);
+}
+
+char *
+virt_rebuild_xml(const char *peer_xml, const VirtRebuild *rebuild, char ***ret_left_out, GError **error)
+{
+    g_autoptr(xmlDoc) peer = xml_parse(peer_xml, error);
+    if (peer == NULL)
+        return NULL;
+    xmlNode *root = xmlDocGetRootElement(peer);
+    if (!xml_is(root, "domain")) {
+        g_set_error(error, VIRT_ERROR, VIRT_ERROR_UNSAFE_XML, "what came as a domain XML is a <%s>",
+                    (const char *)root->name);
+        return NULL;
+    }
+    if (!refuse_host_devices(root, error))
+        return NULL;
+
+    g_autoptr(GHashTable) left_out = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    g_autoptr(GHashTable) used = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    bool kvm = rebuild->domain_type != NULL ? strcmp(rebuild->domain_type, "kvm") == 0 : kvm_works();
+    Builder builder = { .rebuild = rebuild, .kvm = kvm, .left_out = left_out, .used = used };
+    g_autoptr(xmlDoc) doc = xmlNewDoc((const xmlChar *)"1.0");
+    xmlNode *domain = xmlNewDocNode(doc, NULL, (const xmlChar *)"domain", NULL);
+    xmlDocSetRootElement(doc, domain);
+    build_domain(&builder, domain, root);
+    if (ret_left_out != NULL)
+        *ret_left_out = names_left_out(left_out);
+    return xml_print(doc);
+}
