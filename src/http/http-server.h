@@ -2,6 +2,8 @@
  *
  * Knows nothing of what is served. Each request runs on a thread of the server's own and may block. Bodies are
  * handed over as a stream, never whole unless asked for. Limits are enforced before a handler runs.
+ * A slow handler holds its client back. A server ignores SIGPIPE in the whole process.
+ * Beside a unix socket a file PATH.lock stays for good: who holds it locked may replace a socket that nobody serves.
  */
 #pragma once
 
@@ -29,7 +31,7 @@ typedef struct {
     uint16_t    port;          /* 0 takes a free one; TCP only */
     const char *certificate_file, *key_file; /* PEM; NULL: plain HTTP */
     const char *client_ca_file; /* (nullable): ask for a client certificate; checked against these CAs only */
-    bool        require_client_certificate; /* end the handshake without a valid one */
+    bool        require_client_certificate; /* end the handshake without one; an invalid one always ends it */
     bool        tls13_only;
     unsigned    max_connections;         /* 0: 512 */
     unsigned    max_connections_per_ip;  /* 0: no bound */
@@ -41,7 +43,8 @@ typedef void (*HttpHandler)(void *opaque, HttpRequest *request);
 
 typedef struct HttpServer HttpServer;
 HttpServer *http_server_start(const HttpServerConfig *config, HttpHandler handler, void *opaque, GError **error);
-void        http_server_stop(HttpServer *self); /* waits for running handlers */
+/* Waits for running handlers; one that reads a body gets HTTP_ERROR_BODY. Answers get a few seconds to leave. */
+void        http_server_stop(HttpServer *self);
 uint16_t    http_server_port(const HttpServer *self);
 
 const char *http_request_method(const HttpRequest *self);
@@ -63,7 +66,8 @@ ssize_t     http_request_read(HttpRequest *self, void *buffer, size_t length, GE
 /* The whole body, at most @limit bytes (longer: HTTP_ERROR_BODY). */
 GBytes     *http_request_body(HttpRequest *self, size_t limit, GError **error);
 
-/* One answer per request; the header calls come before it. What was not read of the body is discarded or the connection closed. */
+/* One answer per request; the header calls come before it. What was not read of the body is discarded up to 1 MiB of declared
+ * length, so that the connection stays; else the answer goes out at once, and the connection is closed. */
 void        http_request_add_header(HttpRequest *self, const char *name, const char *value);
 void        http_request_answer(HttpRequest *self, unsigned status, const char *content_type, const void *body, size_t length);
 void        http_request_answer_text(HttpRequest *self, unsigned status, const char *text); /* text/plain */

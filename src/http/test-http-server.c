@@ -468,6 +468,47 @@ test_listen_errors(void)
     g_assert_error(error, HTTP_ERROR, HTTP_ERROR_TLS);
 }
 
+static void
+test_connection_limit(void)
+{
+    HttpServerConfig config = { .address = "127.0.0.1", .max_connections = 2 };
+    g_autoptr(GError) error = NULL;
+    HttpServer *server = http_server_start(&config, handle, NULL, &error);
+    g_assert_no_error(error);
+    int fds[3];
+    for (int i = 0; i < 2; i++) {
+        fds[i] = connect_tcp(server);
+        send_text(fds[i], "GET /count HTTP/1.1\r\nHost: x\r\n\r\n");
+        expect(fds[i], "HTTP/1.1 200", "request 1");
+    }
+    /* The server stops accepting at the limit: the third waits in the kernel until one of the others goes. */
+    fds[2] = connect_tcp(server);
+    send_text(fds[2], "GET /count HTTP/1.1\r\nHost: x\r\n\r\n");
+    struct pollfd wait = { .fd = fds[2], .events = POLLIN };
+    if (poll(&wait, 1, 100) == 1)
+        expect_closed(fds[2]);
+    for (int i = 0; i < 3; i++)
+        close(fds[i]);
+    http_server_stop(server);
+}
+
+static void
+test_dual_stack(void)
+{
+    HttpServerConfig config = { .address = "::" };
+    g_autoptr(GError) error = NULL;
+    HttpServer *server = http_server_start(&config, handle, NULL, &error);
+    if (server == NULL) {
+        g_test_skip("no IPv6 here");
+        return;
+    }
+    int fd = connect_tcp(server);
+    send_text(fd, "GET /peer HTTP/1.1\r\nHost: x\r\n\r\n");
+    expect(fd, "HTTP/1.1 200", "0 0 0 0 127.0.0.1");
+    close(fd);
+    http_server_stop(server);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -482,5 +523,7 @@ main(int argc, char **argv)
     g_test_add_func("/http-server/stop-ends-a-handler-that-reads", test_stop);
     g_test_add_func("/http-server/unix-socket", test_unix);
     g_test_add_func("/http-server/listen-errors", test_listen_errors);
+    g_test_add_func("/http-server/connection-limit", test_connection_limit);
+    g_test_add_func("/http-server/ipv4-on-a-dual-stack-listener", test_dual_stack);
     return g_test_run();
 }

@@ -1,5 +1,5 @@
 /* Both sides of a link over real TLS, and a peer that means harm. */
-#include "link/link.h"
+#include "link/link-wire.h"
 
 #include <glib/gstdio.h>
 #include <signal.h>
@@ -560,6 +560,33 @@ test_json(void)
     link_server_stop(server);
 }
 
+/* Whatever becomes of a text on its way, it is refused or still keeps every bound. */
+static void
+test_mutated_texts(void)
+{
+    LinkOffer offer = sample_offer();
+    LinkPosition position;
+    fill_position(&position);
+    g_autofree char *offer_text = link_offer_to_json(&offer);
+    g_autofree char *position_text = link_position_to_json(&position);
+    for (int round = 0; round < 6000; round++) {
+        g_autofree char *text = g_strdup(round % 2 == 0 ? offer_text : position_text);
+        size_t length = strlen(text);
+        for (int i = g_test_rand_int_range(1, 4); i > 0; i--)
+            text[g_test_rand_int_range(0, (int)length)] = (char)g_test_rand_int_range(0, 256);
+        g_autoptr(GBytes) bytes = g_bytes_new(text, length - (size_t)(round % 5 == 0 ? g_test_rand_int_range(0, 9) : 0));
+        g_autoptr(GError) error = NULL;
+        LinkOffer got = { NULL };
+        if (round % 2 == 0 && link_offer_from_json(bytes, VM, &got, &error))
+            g_assert_true(link_offer_check(&got, NULL));
+        else if (round % 2 == 1 && link_position_from_json(bytes, &position, &error))
+            g_assert_true(position.lineage[0] == '\0' || link_uuid_valid(position.lineage));
+        else
+            g_assert_error(error, LINK_ERROR, LINK_ERROR_PROTOCOL);
+        link_offer_clear(&got);
+    }
+}
+
 static void
 test_own_mistakes(void)
 {
@@ -644,6 +671,7 @@ main(int argc, char **argv)
     g_test_add_func("/link/killed-server-is-unreachable", test_killed_server);
     g_test_add_func("/link/paths", test_paths);
     g_test_add_func("/link/json", test_json);
+    g_test_add_func("/link/mutated-texts-are-refused", test_mutated_texts);
     g_test_add_func("/link/own-mistakes-stay-here", test_own_mistakes);
     int result = g_test_run();
     remove_folder();
