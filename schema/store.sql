@@ -1,0 +1,35 @@
+-- The state of one host. Run once, in one transaction, when the file is new.
+CREATE TABLE relationship (
+    vm_uuid TEXT NOT NULL, idx INTEGER NOT NULL,
+    mode INTEGER NOT NULL, state INTEGER NOT NULL, resume_state INTEGER NOT NULL,
+    vm_name TEXT, lineage TEXT, settings TEXT, peer TEXT, folder TEXT,
+    initial_complete INTEGER NOT NULL,
+    position INTEGER NOT NULL, digest BLOB NOT NULL,
+    applied INTEGER NOT NULL, applied_digest BLOB NOT NULL,
+    checkpoint TEXT, pass_token TEXT, resync_passes INTEGER NOT NULL,
+    last_kind INTEGER NOT NULL, failed_over_kind INTEGER NOT NULL,
+    last_replication_usec INTEGER NOT NULL, last_apply_usec INTEGER NOT NULL,
+    last_application_consistent_usec INTEGER NOT NULL,
+    bytes_sent INTEGER NOT NULL, failover_point TEXT, blob_hash TEXT,
+    PRIMARY KEY (vm_uuid, idx)
+) STRICT;
+
+CREATE TABLE point (
+    id TEXT PRIMARY KEY, vm_uuid TEXT NOT NULL, position INTEGER NOT NULL,
+    kind INTEGER NOT NULL, kept INTEGER NOT NULL, hourly INTEGER NOT NULL, taken_usec INTEGER NOT NULL,
+    UNIQUE (vm_uuid, position)
+) STRICT;
+
+CREATE TABLE undo (
+    vm_uuid TEXT NOT NULL, position INTEGER NOT NULL, base INTEGER NOT NULL, pass INTEGER NOT NULL,
+    digest BLOB NOT NULL, bytes INTEGER NOT NULL,
+    PRIMARY KEY (vm_uuid, base, pass)
+) STRICT;
+
+CREATE TABLE entry (
+    allowed_primary TEXT PRIMARY KEY COLLATE NOCASE, trust_group TEXT, storage_location TEXT
+) STRICT;
+
+CREATE TABLE value (name TEXT PRIMARY KEY, value TEXT) STRICT;
+
+CREATE TABLE vm (uuid TEXT PRIMARY KEY, created_usec INTEGER NOT NULL) STRICT;

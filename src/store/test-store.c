@@ -1,0 +1,120 @@
+#include "store/store.h"
+#include "util/durable.h"
+
+#include <string.h>
+
+static char *folder;
+
+static Store *
+open_again(void)
+{
+    g_autofree char *path = g_build_filename(folder, "state.db", NULL);
+    g_autoptr(GError) error = NULL;
+    Store *store = store_open(path, &error);
+    g_assert_no_error(error);
+    return store;
+}
+
+static void
+test_relationship_survives_reopening(void)
+{
+    Store *store = open_again();
+    g_autoptr(StoreRelationship) row = store_relationship_new("11111111-2222-3333-4444-555555555555", 0);
+    row->mode = 1;
+    row->state = 3;
+    row->vm_name = g_strdup("it's a \"name\"");
+    row->checkpoint = g_strdup("vr-x-7");
+    row->position = 7;
+    row->initial_complete = true;
+    row->bytes_sent = 1ull << 40;
+    memset(row->digest, 0xab, sizeof row->digest);
+    g_assert_true(store_relationship_save(store, row, NULL));
+    store_close(store);
+
+    store = open_again();
+    g_autoptr(GPtrArray) rows = store_relationships(store, NULL);
+    g_assert_cmpuint(rows->len, ==, 1);
+    const StoreRelationship *read = g_ptr_array_index(rows, 0);
+    g_assert_cmpstr(read->vm_name, ==, row->vm_name);
+    g_assert_cmpstr(read->checkpoint, ==, "vr-x-7");
+    g_assert_null(read->blob_hash);
+    g_assert_cmpuint(read->position, ==, 7);
+    g_assert_cmpuint(read->bytes_sent, ==, 1ull << 40);
+    g_assert_true(read->initial_complete);
+    g_assert_cmpmem(read->digest, sizeof read->digest, row->digest, sizeof row->digest);
+    g_assert_true(store_relationship_remove(store, row->vm_uuid, 0, NULL));
+    g_autoptr(GPtrArray) none = store_relationships(store, NULL);
+    g_assert_cmpuint(none->len, ==, 0);
+    store_close(store);
+}
+
+static void
+test_undo_replaced_at_once(void)
+{
+    Store *store = open_again();
+    char uuid[] = "v";
+    for (uint64_t n = 5; n > 0; n--) {
+        StoreUndo row = { .vm_uuid = uuid, .position = n, .base = n - 1, .bytes = n };
+        g_assert_true(store_undo_save(store, &row, NULL));
+    }
+    g_autoptr(GPtrArray) rows = store_undos(store, uuid, NULL);
+    g_assert_cmpuint(rows->len, ==, 5);
+    g_assert_cmpuint(((StoreUndo *)g_ptr_array_index(rows, 0))->base, ==, 0);
+
+    g_autoptr(GPtrArray) old = g_ptr_array_new();
+    g_ptr_array_add(old, g_ptr_array_index(rows, 1));
+    g_ptr_array_add(old, g_ptr_array_index(rows, 2));
+    StoreUndo merged = { .vm_uuid = uuid, .position = 3, .base = 1, .bytes = 99 };
+    g_assert_true(store_undo_replace(store, old, &merged, NULL));
+    g_autoptr(GPtrArray) after = store_undos(store, uuid, NULL);
+    g_assert_cmpuint(after->len, ==, 4);
+    g_assert_cmpuint(((StoreUndo *)g_ptr_array_index(after, 1))->position, ==, 3);
+    store_close(store);
+}
+
+static void
+test_entries_compare_without_case(void)
+{
+    Store *store = open_again();
+    char name[] = "Host.Example", group[] = "g", place[] = "/x";
+    StoreEntry row = { name, group, place };
+    g_assert_true(store_entry_save(store, &row, NULL));
+    bool existed = false;
+    g_assert_true(store_entry_remove(store, "HOST.example", &existed, NULL));
+    g_assert_true(existed);
+    g_assert_true(store_entry_remove(store, "HOST.example", &existed, NULL));
+    g_assert_false(existed);
+    store_close(store);
+}
+
+static void
+test_newer_schema_is_refused(void)
+{
+    g_autofree char *path = g_build_filename(folder, "newer.db", NULL);
+    Store *store = store_open(path, NULL);
+    store_close(store);
+    /* user_version is a big-endian number at byte 60 of the file (SQLite file format, section 1.3). */
+    g_autofree char *data = NULL;
+    gsize length = 0;
+    g_assert_true(g_file_get_contents(path, &data, &length, NULL));
+    data[63] = 99;
+    g_assert_true(g_file_set_contents(path, data, (gssize)length, NULL));
+    g_autoptr(GError) error = NULL;
+    g_assert_null(store_open(path, &error));
+    g_assert_error(error, STORE_ERROR, STORE_ERROR_OPEN);
+}
+
+int
+main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    folder = g_dir_make_tmp("vr-store-XXXXXX", NULL);
+    g_test_add_func("/store/relationship-survives-reopening", test_relationship_survives_reopening);
+    g_test_add_func("/store/undo-replaced-at-once", test_undo_replaced_at_once);
+    g_test_add_func("/store/entries-compare-without-case", test_entries_compare_without_case);
+    g_test_add_func("/store/newer-schema-is-refused", test_newer_schema_is_refused);
+    int status = g_test_run();
+    durable_remove_tree(folder, NULL);
+    g_free(folder);
+    return status;
+}
