@@ -132,6 +132,19 @@ link_client_position(LinkClient *self, const char *vm_uuid, LinkPosition *ret_po
 }
 
 bool
+link_client_hashes(LinkClient *self, const char *vm_uuid, const char *disk, uint64_t offset, uint64_t length,
+                   GByteArray **ret_hashes, GError **error)
+{
+    g_autofree char *relationship = relationship_path(vm_uuid, error);
+    if (relationship == NULL)
+        return false;
+    g_autofree char *path = g_strdup_printf("%s/hashes/%s?offset=%" G_GUINT64_FORMAT "&length=%" G_GUINT64_FORMAT,
+                                            relationship, disk, offset, length);
+    g_autoptr(GBytes) answer = request(self, "GET", path, NULL, error);
+    return answer != NULL && link_hashes_from_text(answer, link_hashes_size(length), ret_hashes, error);
+}
+
+bool
 link_client_remove(LinkClient *self, const char *vm_uuid, GError **error)
 {
     g_autofree char *path = relationship_path(vm_uuid, error);

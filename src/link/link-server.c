@@ -15,6 +15,7 @@ typedef struct {
     HttpRequest *request;
     LinkPeer     peer;
     char        *vm_uuid; /* of the path; NULL for hello */
+    char        *disk;    /* of the path of hashes */
     bool         broken;  /* the log's stream broke: whatever the op made of it, the sender is to try again */
 } Call;
 
@@ -132,7 +133,25 @@ run_log(Call *call, char **ret_json, GError **error)
     return true;
 }
 
-typedef enum { RESOURCE_NONE, RESOURCE_HELLO, RESOURCE_RELATIONSHIP, RESOURCE_LOG } Resource;
+/* The answer is plain digits, which any JSON reader takes for no object: the client reads them as they are. */
+static bool
+run_hashes(Call *call, char **ret_json, GError **error)
+{
+    uint64_t offset, length;
+    if (!link_number_parse(http_request_query(call->request, "offset"), &offset) ||
+        !link_number_parse(http_request_query(call->request, "length"), &length) || length > LINK_HASHED_MAX) {
+        g_set_error_literal(error, LINK_ERROR, LINK_ERROR_PROTOCOL, "offset or length is missing or malformed");
+        return false;
+    }
+    g_autoptr(GByteArray) hashes = g_byte_array_new();
+    if (!call->server->ops.hashes(call->server->ops.opaque, &call->peer, call->vm_uuid, call->disk, offset, length, hashes,
+                                  error))
+        return false;
+    *ret_json = link_hashes_to_text(hashes);
+    return true;
+}
+
+typedef enum { RESOURCE_NONE, RESOURCE_HELLO, RESOURCE_RELATIONSHIP, RESOURCE_LOG, RESOURCE_HASHES } Resource;
 
 static const struct {
     Resource    resource;
@@ -145,6 +164,7 @@ static const struct {
     { RESOURCE_RELATIONSHIP, "GET", run_position },
     { RESOURCE_RELATIONSHIP, "DELETE", run_remove },
     { RESOURCE_LOG, "POST", run_log },
+    { RESOURCE_HASHES, "GET", run_hashes },
 };
 
 /* Only the exact form of a path is one: nothing is normalized, so there is nothing to trick. */
@@ -165,6 +185,10 @@ parse_path(Call *call, const char *path)
     if (count == 2)
         return RESOURCE_RELATIONSHIP;
     uint64_t position;
+    if (strcmp(parts[2], "hashes") == 0 && link_disk_valid(parts[3])) {
+        call->disk = g_strdup(parts[3]);
+        return RESOURCE_HASHES;
+    }
     return strcmp(parts[2], "logs") == 0 && link_number_parse(parts[3], &position) ? RESOURCE_LOG : RESOURCE_NONE;
 }
 
@@ -231,6 +255,7 @@ handle(void *opaque, HttpRequest *request)
                   .peer = { .names = names, .address = http_request_remote(request) } };
     dispatch(&call);
     g_free(call.vm_uuid);
+    g_free(call.disk);
 }
 
 LinkServer *

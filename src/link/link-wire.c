@@ -454,3 +454,57 @@ link_error_from_answer(unsigned status, GBytes *answer, GError **error)
     }
     g_set_error(error, LINK_ERROR, code, "the peer says: %s", clean);
 }
+
+/* ---- hashes ---- */
+
+bool
+link_disk_valid(const char *text)
+{
+    if (text == NULL || text[0] == '\0' || text[0] == '.' || strlen(text) > CHANGE_LOG_NAME_MAX)
+        return false;
+    for (const char *c = text; *c != '\0'; c++) {
+        if (!g_ascii_isalnum(*c) && *c != '.' && *c != '_' && *c != '-')
+            return false;
+    }
+    return true;
+}
+
+size_t
+link_hashes_size(uint64_t length)
+{
+    return (size_t)((length + CHANGE_LOG_GRAIN - 1) / CHANGE_LOG_GRAIN) * LINK_HASH_SIZE;
+}
+
+char *
+link_hashes_to_text(const GByteArray *hashes)
+{
+    static const char digits[] = "0123456789abcdef";
+    char *text = g_malloc(2 * (size_t)hashes->len + 1);
+    for (guint i = 0; i < hashes->len; i++) {
+        text[2 * i] = digits[hashes->data[i] >> 4];
+        text[2 * i + 1] = digits[hashes->data[i] & 15];
+    }
+    text[2 * (size_t)hashes->len] = '\0';
+    return text;
+}
+
+bool
+link_hashes_from_text(GBytes *text, size_t wanted, GByteArray **ret_hashes, GError **error)
+{
+    gsize length = 0;
+    const char *digits = g_bytes_get_data(text, &length);
+    g_autoptr(GByteArray) hashes = g_byte_array_sized_new((guint)wanted);
+    bool good = length == 2 * wanted;
+    for (size_t i = 0; good && i < wanted; i++) {
+        int high = g_ascii_xdigit_value(digits[2 * i]), low = g_ascii_xdigit_value(digits[2 * i + 1]);
+        guint8 byte = (guint8)(high << 4 | low);
+        good = high >= 0 && low >= 0;
+        g_byte_array_append(hashes, &byte, 1);
+    }
+    if (!good) {
+        g_set_error_literal(error, LINK_ERROR, LINK_ERROR_PROTOCOL, "the peer's hashes are malformed");
+        return false;
+    }
+    *ret_hashes = g_steal_pointer(&hashes);
+    return true;
+}

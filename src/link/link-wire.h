@@ -7,6 +7,7 @@
  *   GET    relationships/UUID                        -> position
  *   DELETE relationships/UUID                        -> {}
  *   POST   relationships/UUID/logs/POSITION   a change log, or its rest -> position
+ *   GET    relationships/UUID/hashes/DISK?offset=BYTES&length=BYTES  -> hex digits of the hashes, text/plain
  *
  * offer     {"name", "lineage", "domain_xml", "settings", "primary_host", "memory_bytes", "disks": [{"id", "size_bytes"}]}
  * position  {"state", "lineage", "initial_complete", "position", "applied", "digest": 64 hex digits, "pass_token"}
@@ -36,6 +37,7 @@
 
 bool link_uuid_valid(const char *text);              /* lower case, with dashes */
 bool link_token_valid(const char *text);
+bool link_disk_valid(const char *text);              /* as ids in a change log */
 bool link_number_parse(const char *text, uint64_t *ret_value); /* decimal digits only, at most INT64_MAX */
 
 unsigned    link_error_status(LinkError code);
@@ -50,5 +52,10 @@ char *link_offer_to_json(const LinkOffer *offer);
 bool  link_offer_from_json(GBytes *text, const char *vm_uuid, LinkOffer *ret_offer, GError **error);
 char *link_position_to_json(const LinkPosition *position);
 bool  link_position_from_json(GBytes *text, LinkPosition *ret_position, GError **error);
+/* Hashes as hex digits, and back; @ret_hashes (transfer full), exactly @wanted bytes. */
+char *link_hashes_to_text(const GByteArray *hashes);
+bool  link_hashes_from_text(GBytes *text, size_t wanted, GByteArray **ret_hashes, GError **error);
+/* Bytes of hashes for so much of a disk. */
+size_t link_hashes_size(uint64_t length);
 char *link_hello_to_json(const char *host);
 bool  link_hello_from_json(GBytes *text, char **ret_host, GError **error);

@@ -55,6 +55,12 @@ bool        link_client_offer(LinkClient *self, const LinkOffer *offer, LinkPosi
 bool        link_client_update(LinkClient *self, const LinkOffer *offer, LinkPosition *ret_position, GError **error);
 bool        link_client_position(LinkClient *self, const char *vm_uuid, LinkPosition *ret_position, GError **error);
 bool        link_client_remove(LinkClient *self, const char *vm_uuid, GError **error);
+/* Hashes of the peer's copy: LINK_HASH_SIZE bytes for each CHANGE_LOG_GRAIN of [offset, offset + length), the last grain as long as the
+ * disk allows. @length at most LINK_HASHED_MAX. LINK_ERROR_STATE while logs wait to be applied there. */
+#define LINK_HASH_SIZE  16u                     /* bytes; the first of a SHA-256: the guest chooses the data */
+#define LINK_HASHED_MAX (64u * 1024u * 1024u)   /* bytes of disk in one question */
+bool        link_client_hashes(LinkClient *self, const char *vm_uuid, const char *disk, uint64_t offset, uint64_t length,
+                               GByteArray **ret_hashes, GError **error);
 
 typedef struct LinkUpload LinkUpload;
 /**
@@ -86,6 +92,8 @@ typedef struct {
     /* @age_usec: age of the capture when the stream began */
     bool (*receive)(void *opaque, const LinkPeer *peer, const char *vm_uuid, ChangeLogSource log, int64_t age_usec,
                     const char *pass_token, uint64_t resume_at, LinkPosition *ret_position, GError **error);
+    bool (*hashes)(void *opaque, const LinkPeer *peer, const char *vm_uuid, const char *disk, uint64_t offset, uint64_t length,
+                   GByteArray *hashes, GError **error);
     bool (*remove)(void *opaque, const LinkPeer *peer, const char *vm_uuid, GError **error);
 } LinkServerOps;
 
