@@ -1,0 +1,23 @@
+/* context: what the parts of replication share: the hypervisor, the store, places and limits.
+ *
+ * Filled once by the service before anything runs; read-only afterwards.
+ */
+#pragma once
+
+#include "disk/disk-client.h"
+#include "store/store.h"
+#include "virt/virt.h"
+
+typedef struct {
+    char           *host_name;
+    Store          *store;
+    VirtHost       *virt;
+    DiskBufferPool *pool;
+    char           *state_folder;    /* durable files */
+    char           *run_folder;      /* sockets: short */
+    char           *scratch_folder;
+    uint64_t        scratch_max_bytes; /* of one capture */
+    char           *serial_log_folder; /* (nullable): where serial ports of replicas write */
+    /* the other host: who it must be, and who we are */
+    char           *ca_file, *certificate_file, *key_file;
+} ReplicationContext;

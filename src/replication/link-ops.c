@@ -1,0 +1,326 @@
+/* What peers may ask of this host, and what they may not: authorization entries, the binding of relationships, offers. */
+#include "replication/service-private.h"
+
+#include "replication/replica-folder.h"
+#include "replication/settings.h"
+#include "util/durable.h"
+#include "util/log.h"
+
+#include <string.h>
+
+#define DISK_SIZE_MAX (64ull << 40) /* bytes; what QEMU's qcow2 can hold with 64 KiB clusters is far above */
+#define NAME_MAX_BYTES 200          /* of a VM, so that " - Test" and file names made of it fit */
+
+static bool
+deny(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+static bool
+deny(GError **error, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    g_autofree char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    g_set_error_literal(error, LINK_ERROR, LINK_ERROR_DENIED, text);
+    return false;
+}
+
+/* ---- entries ---- */
+
+/* 3 exact, 2 wildcard for the first label, 1 anybody, 0 none. */
+static int
+match_quality(const char *pattern, const char *name)
+{
+    if (g_ascii_strcasecmp(pattern, name) == 0)
+        return 3;
+    if (strcmp(pattern, "*") == 0)
+        return 1;
+    const char *dot = strchr(name, '.');
+    if (g_str_has_prefix(pattern, "*.") && dot != NULL && dot != name && g_ascii_strcasecmp(pattern + 1, dot) == 0)
+        return 2;
+    return 0;
+}
+
+static AuthorizationEntry *
+find_entry(ReplicationService *self, const LinkPeer *peer)
+{
+    g_autoptr(GPtrArray) entries = replication_service_entries(self);
+    int best = 0;
+    guint best_index = 0;
+    for (guint i = 0; i < entries->len; i++) {
+        const AuthorizationEntry *entry = g_ptr_array_index(entries, i);
+        for (const char *const *name = peer->names; name != NULL && *name != NULL; name++) {
+            int quality = match_quality(entry->allowed_primary, *name);
+            if (quality > best) {
+                best = quality;
+                best_index = i;
+            }
+        }
+    }
+    if (best == 0)
+        return NULL;
+    g_ptr_array_set_free_func(entries, NULL);
+    AuthorizationEntry *found = g_ptr_array_index(entries, best_index);
+    for (guint i = 0; i < entries->len; i++) {
+        if (i != best_index)
+            authorization_entry_free(g_ptr_array_index(entries, i));
+    }
+    return found;
+}
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(AuthorizationEntry, authorization_entry_free)
+
+static AuthorizationEntry *
+authorize(ReplicationService *self, const LinkPeer *peer, GError **error)
+{
+    AuthorizationEntry *entry = find_entry(self, peer);
+    if (entry == NULL)
+        deny(error, "host '%s' has no authorization entry on '%s'; add one there with 'virt-replica authorize'",
+             peer->names != NULL && peer->names[0] != NULL ? peer->names[0] : "without a name", self->context.host_name);
+    return entry;
+}
+
+/* Is the relationship bound to this entry, or to another of its trust group? */
+static bool
+is_bound(ReplicationService *self, const StoreRelationship *row, const AuthorizationEntry *entry)
+{
+    if (g_ascii_strcasecmp(row->peer != NULL ? row->peer : "", entry->allowed_primary) == 0)
+        return true;
+    if (entry->trust_group == NULL || entry->trust_group[0] == '\0')
+        return false;
+    g_autoptr(GPtrArray) entries = replication_service_entries(self);
+    for (guint i = 0; i < entries->len; i++) {
+        const AuthorizationEntry *other = g_ptr_array_index(entries, i);
+        if (g_ascii_strcasecmp(other->allowed_primary, row->peer) == 0)
+            return g_strcmp0(other->trust_group, entry->trust_group) == 0;
+    }
+    return false;
+}
+
+/* The replica that this peer may touch. The same words whether it is not there or not the peer's. */
+static Member *
+find_bound(ReplicationService *self, const LinkPeer *peer, const char *vm_uuid, GError **error)
+{
+    g_autoptr(AuthorizationEntry) entry = authorize(self, peer, error);
+    if (entry == NULL)
+        return NULL;
+    g_autoptr(Member) member = service_find_member(self, vm_uuid);
+    if (member != NULL && member->replica != NULL) {
+        g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+        if (is_bound(self, row, entry))
+            return g_steal_pointer(&member);
+    }
+    deny(error, "there is no replica of VM %s here that belongs to you", vm_uuid);
+    return NULL;
+}
+
+/* ---- the operations ---- */
+
+static bool
+op_hello(void *opaque, const LinkPeer *peer, char **ret_host, GError **error)
+{
+    ReplicationService *self = opaque;
+    g_autoptr(AuthorizationEntry) entry = authorize(self, peer, error);
+    if (entry == NULL)
+        return false;
+    *ret_host = g_strdup(self->context.host_name);
+    return true;
+}
+
+static bool
+op_position(void *opaque, const LinkPeer *peer, const char *vm_uuid, LinkPosition *ret_position, GError **error)
+{
+    g_autoptr(Member) member = find_bound(opaque, peer, vm_uuid, error);
+    if (member == NULL)
+        return false;
+    replica_position(member->replica, ret_position);
+    return true;
+}
+
+static bool
+op_receive(void *opaque, const LinkPeer *peer, const char *vm_uuid, ChangeLogSource log, int64_t age_usec,
+           const char *pass_token, uint64_t resume_at, LinkPosition *ret_position, GError **error)
+{
+    g_autoptr(Member) member = find_bound(opaque, peer, vm_uuid, error);
+    if (member == NULL)
+        return false;
+    if (resume_at != 0) {
+        g_set_error(error, LINK_ERROR, LINK_ERROR_MISFIT, "nothing is kept of an interrupted stream; send the log from its start");
+        return false;
+    }
+    g_autoptr(GError) cause = NULL;
+    if (replica_receive(member->replica, log, age_usec, pass_token, ret_position, &cause))
+        return true;
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    log_info("link", row->vm_name, "a log was not taken: %s", cause->message);
+    g_propagate_error(error, g_steal_pointer(&cause));
+    return false;
+}
+
+static bool
+op_hashes(void *opaque, const LinkPeer *peer, const char *vm_uuid, const char *disk, uint64_t offset, uint64_t length,
+          GByteArray *hashes, GError **error)
+{
+    g_autoptr(Member) member = find_bound(opaque, peer, vm_uuid, error);
+    return member != NULL && replica_hashes(member->replica, disk, offset, length, hashes, error);
+}
+
+/* Removal is each side's own business; the primary only lets us know. */
+static bool
+op_remove(void *opaque, const LinkPeer *peer, const char *vm_uuid, GError **error)
+{
+    g_autoptr(Member) member = find_bound(opaque, peer, vm_uuid, error);
+    if (member == NULL)
+        return false;
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    log_notice("link", row->vm_name, "the primary has removed its replication; the replica stays until it is removed here");
+    return true;
+}
+
+/* ---- offers ---- */
+
+static bool
+check_offer(const LinkOffer *offer, GError **error)
+{
+    if (offer->vm_name[0] == '\0' || strlen(offer->vm_name) > NAME_MAX_BYTES || strpbrk(offer->vm_name, "/\n\r\t") != NULL ||
+        strcmp(offer->vm_name, ".") == 0 || strcmp(offer->vm_name, "..") == 0)
+        return deny(error, "the VM's name is empty, too long or has characters that are not allowed in it");
+    if (offer->n_disks == 0)
+        return deny(error, "a VM without disks cannot be replicated");
+    for (unsigned i = 0; i < offer->n_disks; i++) {
+        if (offer->disks[i].size_bytes == 0 || offer->disks[i].size_bytes > DISK_SIZE_MAX ||
+            offer->disks[i].size_bytes % 512 != 0)
+            return deny(error, "disk '%s' has an impossible size", offer->disks[i].id);
+        for (unsigned j = 0; j < i; j++) {
+            if (strcmp(offer->disks[i].id, offer->disks[j].id) == 0)
+                return deny(error, "disk '%s' is named twice", offer->disks[i].id);
+        }
+    }
+    return true;
+}
+
+/* A VM of ours is never overwritten or shadowed by a peer's. */
+static bool
+check_no_local_vm(ReplicationService *self, const LinkOffer *offer, GError **error)
+{
+    g_autoptr(GError) cause = NULL;
+    g_autoptr(VirtDomain) by_uuid = virt_host_find(self->context.virt, offer->vm_uuid, &cause);
+    if (by_uuid != NULL)
+        return deny(error, "host '%s' has a VM with UUID %s that is not its replica; remove it there, or give it another UUID",
+                    self->context.host_name, offer->vm_uuid);
+    if (!g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN)) {
+        g_propagate_error(error, g_steal_pointer(&cause));
+        return false;
+    }
+    g_clear_error(&cause);
+    g_autoptr(VirtDomain) by_name = virt_host_find_by_name(self->context.virt, offer->vm_name, &cause);
+    if (by_name != NULL)
+        return deny(error, "host '%s' has another VM named '%s'; rename one of them", self->context.host_name,
+                    offer->vm_name);
+    return true;
+}
+
+static StoreRelationship *
+row_of_offer(ReplicationService *self, const LinkOffer *offer, const AuthorizationEntry *entry)
+{
+    StoreRelationship *row = store_relationship_new(offer->vm_uuid, 0);
+    row->mode = MODE_REPLICA;
+    row->state = STATE_WAITING_INITIAL;
+    row->vm_name = g_strdup(offer->vm_name);
+    row->lineage = g_strdup(offer->lineage);
+    row->settings = g_strdup(offer->settings);
+    row->peer = g_strdup(entry->allowed_primary);
+    bool own_place = entry->storage_location != NULL && entry->storage_location[0] != '\0';
+    g_autofree char *common = g_build_filename(self->context.state_folder, "replicas", NULL);
+    row->folder = g_build_filename(own_place ? entry->storage_location : common, offer->vm_uuid, NULL);
+    return row;
+}
+
+static bool
+make_replica(ReplicationService *self, const LinkOffer *offer, StoreRelationship *row, GError **error)
+{
+    g_autoptr(StoreRelationship) copy = store_relationship_copy(row);
+    if (g_file_test(row->folder, G_FILE_TEST_EXISTS)) {
+        deny(error, "the folder '%s' on host '%s' holds files of an earlier replica; move it away or remove it", row->folder,
+             self->context.host_name);
+        store_relationship_free(row);
+        return false;
+    }
+    g_autoptr(Member) member = service_add_member(self, row, error);
+    if (member == NULL)
+        return false;
+    bool good = relationship_begin_operation(member->relationship, "make the replica", error);
+    if (good) {
+        good = replica_create(&self->context, copy, offer, error) && replica_open_disks(member->replica, error);
+        StoreRelationship *edit = good ? relationship_edit(member->relationship) : NULL;
+        good = good && relationship_edit_end(member->relationship, edit, error);
+        relationship_end_operation(member->relationship);
+    }
+    if (!good) {
+        relationship_close(member->relationship, false);
+        service_drop_member(self, member);
+        replica_close_disks(member->replica);
+        virt_host_undefine(self->context.virt, copy->vm_uuid, NULL);
+        durable_remove_tree(copy->folder, NULL);
+        return false;
+    }
+    log_notice("link", copy->vm_name, "replica made for host '%s' in '%s'", offer->primary_host, copy->folder);
+    return true;
+}
+
+/* A repeated offer, or new settings, for a replica that is here. */
+static bool
+update_replica(Member *member, const LinkOffer *offer, bool update, GError **error)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    if (g_ascii_strcasecmp(row->lineage, offer->lineage) != 0)
+        return deny(error, "there is a replica of VM '%s' with another history here; remove its replication and its files first",
+                    row->vm_name);
+    if (!update)
+        return true;
+    StoreRelationship *edit = relationship_edit(member->relationship);
+    g_free(edit->settings);
+    edit->settings = g_strdup(offer->settings);
+    return relationship_edit_end(member->relationship, edit, error);
+}
+
+static bool
+op_offer(void *opaque, const LinkPeer *peer, const LinkOffer *offer, bool update, LinkPosition *ret_position, GError **error)
+{
+    ReplicationService *self = opaque;
+    g_autoptr(AuthorizationEntry) entry = authorize(self, peer, error);
+    if (entry == NULL || !check_offer(offer, error))
+        return false;
+    g_autoptr(RelationshipSettings) settings = relationship_settings_from_json(offer->settings, error);
+    if (settings == NULL || !relationship_settings_check(settings, error))
+        return false;
+    g_autoptr(Member) member = service_find_member(self, offer->vm_uuid);
+    if (member != NULL) {
+        g_autoptr(Member) bound = find_bound(self, peer, offer->vm_uuid, error);
+        if (bound == NULL || !update_replica(bound, offer, update, error))
+            return false;
+        replica_position(bound->replica, ret_position);
+        return true;
+    }
+    if (update)
+        return deny(error, "there is no replica of VM %s here that belongs to you", offer->vm_uuid);
+    if (!check_no_local_vm(self, offer, error) || !make_replica(self, offer, row_of_offer(self, offer, entry), error))
+        return false;
+    g_autoptr(Member) made = service_find_member(self, offer->vm_uuid);
+    if (made == NULL)
+        return deny(error, "the replica was removed");
+    replica_position(made->replica, ret_position);
+    return true;
+}
+
+LinkServerOps
+service_link_ops(ReplicationService *self)
+{
+    return (LinkServerOps){ .opaque = self,
+                            .hello = op_hello,
+                            .offer = op_offer,
+                            .position = op_position,
+                            .receive = op_receive,
+                            .hashes = op_hashes,
+                            .remove = op_remove };
+}

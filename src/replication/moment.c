@@ -1,0 +1,349 @@
+#include "replication/moment.h"
+
+#include "disk/disk-server.h"
+#include "disk/image.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#define BLOB_DOMAIN "domain.xml"
+#define BLOB_NVRAM  "nvram"
+
+struct Moment {
+    const ReplicationContext *context;
+    char        *vm_uuid;
+    char       **targets;
+    char        *checkpoint;
+    VirtCapture *capture; /* running */
+    GPtrArray   *servers; /* off: one DiskServer a disk */
+    GPtrArray   *disks;   /* MomentDisk */
+    char        *marker;  /* off */
+    bool         made_checkpoint;
+    int64_t      taken_usec;
+};
+
+static void
+moment_disk_free(MomentDisk *disk)
+{
+    disk_client_free(disk->client);
+    extent_set_free(disk->dirty);
+    g_free(disk->id);
+    g_free(disk->path);
+    g_free(disk);
+}
+
+void
+moment_close(Moment *self)
+{
+    if (self == NULL)
+        return;
+    g_ptr_array_unref(self->disks);
+    virt_capture_end(self->capture);
+    if (self->servers != NULL)
+        g_ptr_array_unref(self->servers);
+    g_free(self->vm_uuid);
+    g_strfreev(self->targets);
+    g_free(self->checkpoint);
+    g_free(self->marker);
+    g_free(self);
+}
+
+static const VirtDisk *
+find_disk(const GPtrArray *disks, const char *target)
+{
+    for (guint i = 0; i < disks->len; i++) {
+        const VirtDisk *disk = g_ptr_array_index(disks, i);
+        if (strcmp(disk->target, target) == 0)
+            return disk;
+    }
+    return NULL;
+}
+
+static MomentDisk *
+add_disk(Moment *self, const VirtDisk *info)
+{
+    MomentDisk *disk = g_new0(MomentDisk, 1);
+    disk->id = g_strdup(info->target);
+    disk->path = g_strdup(info->path);
+    g_ptr_array_add(self->disks, disk);
+    return disk;
+}
+
+static bool
+connect_disk(Moment *self, MomentDisk *disk, const char *socket, const char *export, const char *bitmap, GError **error)
+{
+    disk->client = disk_client_connect(socket, export, bitmap, self->context->pool, error);
+    if (disk->client == NULL)
+        return false;
+    disk->size_bytes = disk_client_size(disk->client);
+    return bitmap == NULL || disk_client_dirty(disk->client, 0, disk->size_bytes, &disk->dirty, error);
+}
+
+static bool
+open_running(Moment *self, const MomentRequest *request, const GPtrArray *infos, GError **error)
+{
+    g_autofree char *random = g_uuid_string_random();
+    random[8] = '\0';
+    g_autofree char *job = g_strdup_printf("vr-%s", random);
+    VirtCaptureRequest capture = {
+        .uuid = request->vm_uuid,
+        .job_id = job,
+        .disks = request->disks,
+        .incremental = request->incremental,
+        .checkpoint = request->checkpoint,
+        .scratch_folder = self->context->scratch_folder,
+        .socket_folder = self->context->run_folder,
+        .scratch_max_bytes = self->context->scratch_max_bytes,
+        .timeout_sec = request->timeout_sec,
+    };
+    self->capture = virt_capture_begin(self->context->virt, &capture, error);
+    if (self->capture == NULL)
+        return false;
+    self->made_checkpoint = request->checkpoint != NULL;
+    for (guint i = 0; i < infos->len; i++) {
+        MomentDisk *disk = add_disk(self, g_ptr_array_index(infos, i));
+        if (!connect_disk(self, disk, virt_capture_socket(self->capture), virt_capture_export(self->capture, disk->id),
+                          virt_capture_bitmap(self->capture, disk->id), error))
+            return false;
+    }
+    return true;
+}
+
+/* Every image's place, size and times: changes whenever anything opens it for writing. */
+static char *
+make_marker(const GPtrArray *infos, const char *checkpoint)
+{
+    GString *marker = g_string_new(checkpoint);
+    for (guint i = 0; i < infos->len; i++) {
+        const VirtDisk *info = g_ptr_array_index(infos, i);
+        struct stat st = { 0 };
+        if (stat(info->path, &st) < 0)
+            st.st_ino = 0;
+        g_string_append_printf(marker, "|%s:%ju:%ju:%jd.%09ld", info->path, (uintmax_t)st.st_ino, (uintmax_t)st.st_size,
+                               (intmax_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+    }
+    return g_string_free(marker, FALSE);
+}
+
+static bool
+add_bitmaps(Moment *self, const MomentRequest *request, const GPtrArray *infos, GError **error)
+{
+    for (guint i = 0; i < infos->len; i++) {
+        const VirtDisk *info = g_ptr_array_index(infos, i);
+        if (!image_bitmap_add(info->path, request->checkpoint, error))
+            return false;
+    }
+    self->made_checkpoint = true;
+    return virt_checkpoint_adopt(self->context->virt, request->vm_uuid, request->checkpoint, request->disks, error);
+}
+
+static bool
+has_bitmap(const ImageInfo *info, const char *name)
+{
+    return info->bitmaps != NULL && g_strv_contains((const char *const *)info->bitmaps, name) &&
+           !(info->broken_bitmaps != NULL && g_strv_contains((const char *const *)info->broken_bitmaps, name));
+}
+
+static bool
+open_off(Moment *self, const MomentRequest *request, const GPtrArray *infos, GError **error)
+{
+    if (request->incremental == NULL && !add_bitmaps(self, request, infos, error))
+        return false;
+    const char *bitmap = request->incremental != NULL ? request->incremental : request->checkpoint;
+    self->marker = make_marker(infos, bitmap);
+    self->servers = g_ptr_array_new_with_free_func((GDestroyNotify)disk_server_stop);
+    for (guint i = 0; i < infos->len; i++) {
+        const VirtDisk *info = g_ptr_array_index(infos, i);
+        g_autoptr(ImageInfo) image = NULL;
+        if (!image_info(info->path, info->format, true, &image, error))
+            return false;
+        if (!has_bitmap(image, bitmap)) {
+            g_set_error(error, VIRT_ERROR, VIRT_ERROR_BITMAP_LOST,
+                        "disk '%s': bitmap '%s' is missing or inconsistent, changes since it are unknown", info->target,
+                        bitmap);
+            return false;
+        }
+        g_autofree char *random = g_uuid_string_random();
+        random[8] = '\0';
+        g_autofree char *folder = g_build_filename(self->context->run_folder, random, NULL);
+        DiskServer *server = disk_server_start_bitmap(folder, info->path, bitmap, error);
+        if (server == NULL)
+            return false;
+        g_ptr_array_add(self->servers, server);
+        MomentDisk *disk = add_disk(self, info);
+        if (!connect_disk(self, disk, disk_server_socket(server), DISK_SERVER_BITMAP_EXPORT, bitmap, error))
+            return false;
+        if (request->incremental == NULL)
+            g_clear_pointer(&disk->dirty, extent_set_free);
+    }
+    return true;
+}
+
+/* The wanted disks, in the order of the request. */
+static GPtrArray *
+wanted_disks(const ReplicationContext *context, const char *vm_uuid, const char *const *targets, GPtrArray *all,
+             GError **error)
+{
+    g_autoptr(GPtrArray) wanted = g_ptr_array_new();
+    for (; *targets != NULL; targets++) {
+        const VirtDisk *disk = find_disk(all, *targets);
+        if (disk == NULL || disk->path == NULL) {
+            g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED, "disk '%s' is no longer part of the VM", *targets);
+            return NULL;
+        }
+        if (disk->untrackable != NULL) {
+            g_set_error(error, VIRT_ERROR, VIRT_ERROR_UNTRACKABLE, "disk '%s': %s", *targets, disk->untrackable);
+            return NULL;
+        }
+        g_ptr_array_add(wanted, (gpointer)disk);
+    }
+    return g_steal_pointer(&wanted);
+}
+
+Moment *
+moment_open(const ReplicationContext *context, const MomentRequest *request, GError **error)
+{
+    g_autoptr(VirtDomain) domain = virt_host_find(context->virt, request->vm_uuid, error);
+    if (domain == NULL)
+        return NULL;
+    g_autoptr(GPtrArray) all = virt_host_disks(context->virt, request->vm_uuid, error);
+    if (all == NULL)
+        return NULL;
+    g_autoptr(GPtrArray) infos = wanted_disks(context, request->vm_uuid, request->disks, all, error);
+    if (infos == NULL)
+        return NULL;
+
+    Moment *self = g_new0(Moment, 1);
+    self->context = context;
+    self->vm_uuid = g_strdup(request->vm_uuid);
+    self->targets = g_strdupv((char **)request->disks);
+    self->disks = g_ptr_array_new_with_free_func((GDestroyNotify)moment_disk_free);
+    self->checkpoint = g_strdup(request->incremental != NULL ? request->incremental : request->checkpoint);
+    self->taken_usec = g_get_monotonic_time();
+    bool off = domain->state == VIRT_OFF || domain->state == VIRT_SAVED || domain->state == VIRT_CRASHED;
+    if (!(off ? open_off(self, request, infos, error) : open_running(self, request, infos, error))) {
+        bool made = self->made_checkpoint;
+        moment_close(self);
+        if (made)
+            virt_checkpoint_delete(context->virt, request->vm_uuid, request->checkpoint, NULL);
+        return NULL;
+    }
+    return self;
+}
+
+unsigned
+moment_disk_count(const Moment *self)
+{
+    return self->disks->len;
+}
+
+const MomentDisk *
+moment_disk(const Moment *self, unsigned index)
+{
+    return g_ptr_array_index(self->disks, index);
+}
+
+bool
+moment_made_checkpoint(const Moment *self)
+{
+    return self->made_checkpoint;
+}
+
+bool
+moment_is_running(const Moment *self)
+{
+    return self->capture != NULL;
+}
+
+int64_t
+moment_taken(const Moment *self)
+{
+    return self->taken_usec;
+}
+
+const char *
+moment_marker(const Moment *self)
+{
+    return self->marker;
+}
+
+const gint *
+moment_cancelled(const Moment *self)
+{
+    return self->capture != NULL ? virt_capture_cancelled(self->capture) : NULL;
+}
+
+bool
+moment_has_room(Moment *self)
+{
+    return self->capture == NULL ||
+           virt_capture_scratch_bytes(self->capture) < self->context->scratch_max_bytes / 2;
+}
+
+static const char *
+capture_problem(VirtCaptureStatus status)
+{
+    switch (status) {
+    case VIRT_CAPTURE_ACTIVE:
+        break;
+    case VIRT_CAPTURE_GAVE_UP_SCRATCH:
+        return "the scratch space ran low; give [paths] scratch-max more if this goes on";
+    case VIRT_CAPTURE_GAVE_UP_TIME:
+        return "it took too long";
+    case VIRT_CAPTURE_GAVE_UP_GUEST:
+        return "the guest was paused by a disk error and has been resumed";
+    case VIRT_CAPTURE_ENDED_OUTSIDE:
+        return "the VM stopped or its backup job was ended by somebody else";
+    }
+    return NULL;
+}
+
+char *
+moment_marker_now(const ReplicationContext *context, const char *vm_uuid, const char *const *targets,
+                  const char *checkpoint)
+{
+    g_autoptr(VirtDomain) domain = virt_host_find(context->virt, vm_uuid, NULL);
+    if (domain == NULL || (domain->state != VIRT_OFF && domain->state != VIRT_SAVED && domain->state != VIRT_CRASHED))
+        return NULL;
+    g_autoptr(GPtrArray) all = virt_host_disks(context->virt, vm_uuid, NULL);
+    g_autoptr(GPtrArray) infos = all != NULL ? wanted_disks(context, vm_uuid, targets, all, NULL) : NULL;
+    return infos != NULL ? make_marker(infos, checkpoint) : NULL;
+}
+
+bool
+moment_check(Moment *self, GError **error)
+{
+    if (self->capture != NULL) {
+        VirtCaptureStatus status = virt_capture_status(self->capture);
+        if (status == VIRT_CAPTURE_ACTIVE)
+            return true;
+        g_set_error(error, VIRT_ERROR, status == VIRT_CAPTURE_ENDED_OUTSIDE ? VIRT_ERROR_STATE : VIRT_ERROR_BUSY,
+                    "the capture was given up: %s", capture_problem(status));
+        return false;
+    }
+    g_autofree char *now = moment_marker_now(self->context, self->vm_uuid, (const char *const *)self->targets,
+                                             self->checkpoint);
+    if (g_strcmp0(now, self->marker) == 0)
+        return true;
+    g_set_error(error, VIRT_ERROR, VIRT_ERROR_STATE, "the VM was started, or its images changed, while they were read");
+    return false;
+}
+
+GHashTable *
+moment_blobs(const ReplicationContext *context, const char *vm_uuid, GError **error)
+{
+    g_autofree char *xml = virt_host_xml(context->virt, vm_uuid, error);
+    if (xml == NULL)
+        return NULL;
+    g_autoptr(GHashTable) blobs = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_bytes_unref);
+    g_hash_table_insert(blobs, g_strdup(BLOB_DOMAIN), g_bytes_new(xml, strlen(xml)));
+
+    g_autofree char *nvram = NULL;
+    if (!virt_host_nvram_path(context->virt, vm_uuid, &nvram, error))
+        return NULL;
+    char *content = NULL;
+    gsize length = 0;
+    if (nvram != NULL && g_file_get_contents(nvram, &content, &length, NULL))
+        g_hash_table_insert(blobs, g_strdup(BLOB_NVRAM), g_bytes_new_take(content, length));
+    return g_steal_pointer(&blobs);
+}

@@ -1,0 +1,57 @@
+/* moment: all replicated disks of one VM as they were at one moment, ready to be read.
+ *
+ * For a running VM it is a libvirt pull backup, which holds scratch space and bars snapshots and migration until it is closed: keep it
+ * short. For a VM that is off it is the images themselves, read beside whoever starts the VM; then the reading is void and
+ * moment_check says so. One thread at a time.
+ */
+#pragma once
+
+#include "replication/context.h"
+
+typedef struct {
+    char       *id;       /* target, "vda" */
+    char       *path;
+    uint64_t    size_bytes;
+    DiskClient *client;
+    ExtentSet  *dirty;    /* changed since the asked checkpoint; NULL when none was asked for */
+} MomentDisk;
+
+typedef struct Moment Moment;
+
+typedef struct {
+    const char        *vm_uuid;
+    const char *const *disks;       /* targets, NULL at the end */
+    const char        *incremental; /* (nullable): checkpoint since which changes are wanted */
+    const char        *checkpoint;  /* checkpoint to make at the moment */
+    unsigned           timeout_sec;
+} MomentRequest;
+
+/* Errors are VIRT_ERROR and DISK_ERROR; on failure nothing is left behind. */
+Moment *moment_open(const ReplicationContext *context, const MomentRequest *request, GError **error);
+/* Ends the backup job; checkpoints stay. NULL is fine. */
+void    moment_close(Moment *self);
+
+unsigned          moment_disk_count(const Moment *self);
+const MomentDisk *moment_disk(const Moment *self, unsigned index);
+/* False for a VM that is off when changes were asked for: the asked checkpoint goes on being the base of the next delta. */
+bool              moment_made_checkpoint(const Moment *self);
+bool              moment_is_running(const Moment *self);
+int64_t           moment_taken(const Moment *self); /* monotonic, microseconds */
+/* A text that stays equal as long as a VM that is off was not touched; NULL for a running one. */
+const char       *moment_marker(const Moment *self);
+/* Non-zero when the capture was given up; NULL for a VM that is off. */
+const gint       *moment_cancelled(const Moment *self);
+/* True as long as half of the scratch space is free. */
+bool              moment_has_room(Moment *self);
+/* Is everything read up to now good? VIRT_ERROR_BUSY when the capture was given up for the guest's sake, VIRT_ERROR_STATE
+ * when the guest started or stopped meanwhile: throw away what was read. */
+bool              moment_check(Moment *self, GError **error);
+
+/* Domain XML and firmware variables, by blob name; (transfer full) table of char* -> GBytes*. */
+GHashTable *moment_blobs(const ReplicationContext *context, const char *vm_uuid, GError **error);
+
+/* As moment_marker, for a VM that is off now; NULL when it is not. (transfer full) */
+char *moment_marker_now(const ReplicationContext *context, const char *vm_uuid, const char *const *disks,
+                        const char *checkpoint);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Moment, moment_close)

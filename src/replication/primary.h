@@ -1,0 +1,33 @@
+/* primary: the sending side of one relationship: cycles, first copy, resynchronization.
+ *
+ * A Primary is used by the one worker that holds the relationship's work.
+ */
+#pragma once
+
+#include "replication/context.h"
+#include "replication/relationship.h"
+
+typedef struct Primary Primary;
+Primary *primary_new(const ReplicationContext *context, Relationship *relationship);
+void     primary_free(Primary *self);
+
+/* Agrees the relationship with the replica server: there must be a server that accepts us, and all disks must be such that
+ * they can be tracked. Errors are REPLICATION_ERROR. */
+bool primary_offer(const ReplicationContext *context, const StoreRelationship *row, const RelationshipSettings *settings,
+                   GError **error);
+/* Disks to replicate: those of the settings, else all that can be. (transfer full) targets, NULL at the end. */
+char **primary_disks(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings,
+                     GError **error);
+
+typedef enum {
+    CYCLE_DONE,       /* wait for the next interval */
+    CYCLE_GO_ON,      /* more to do at once: the next pass */
+    CYCLE_RETRY,      /* failed; try again after a back-off */
+    CYCLE_YIELDED,    /* an operation wants the VM */
+} CycleResult;
+
+/* One cycle or pass, as the state asks for. Begin the relationship's work before. @error is set with CYCLE_RETRY. */
+CycleResult primary_cycle(Primary *self, GError **error);
+
+/* Deletes our checkpoints from the VM; what a removal leaves in the guest is nothing. */
+void primary_forget(const ReplicationContext *context, const char *vm_uuid);

@@ -1,0 +1,325 @@
+#include "replication/relationship.h"
+
+#include "replication/settings.h"
+
+struct Relationship {
+    gint    references;
+    Store  *store;
+    char   *vm_uuid;
+    unsigned index;
+
+    GMutex  lock; /* guards all below */
+    GCond   changed;
+    StoreRelationship    *row;
+    RelationshipSettings *settings;
+    bool    working, operating, closed;
+    char   *operation;  /* what it is, for messages */
+    gint    yield_flag; /* atomic copy of operating || closed */
+    char   *error;
+    int64_t captured_usec;
+    unsigned percent;
+    Job    *job;
+};
+
+static RelationshipSettings *
+settings_of_row(const StoreRelationship *row, GError **error)
+{
+    return row->settings != NULL ? relationship_settings_from_json(row->settings, error) : relationship_settings_new();
+}
+
+Relationship *
+relationship_new(Store *store, StoreRelationship *row, GError **error)
+{
+    RelationshipSettings *settings = settings_of_row(row, error);
+    if (settings == NULL) {
+        store_relationship_free(row);
+        return NULL;
+    }
+    Relationship *self = g_new0(Relationship, 1);
+    self->references = 1;
+    self->store = store;
+    self->vm_uuid = g_strdup(row->vm_uuid);
+    self->index = row->index;
+    g_mutex_init(&self->lock);
+    g_cond_init(&self->changed);
+    self->row = row;
+    self->settings = settings;
+    return self;
+}
+
+Relationship *
+relationship_ref(Relationship *self)
+{
+    g_atomic_int_inc(&self->references);
+    return self;
+}
+
+void
+relationship_unref(Relationship *self)
+{
+    if (self == NULL || !g_atomic_int_dec_and_test(&self->references))
+        return;
+    g_assert(!self->working);
+    g_free(self->vm_uuid);
+    store_relationship_free(self->row);
+    relationship_settings_free(self->settings);
+    g_free(self->operation);
+    g_free(self->error);
+    job_unref(self->job);
+    g_mutex_clear(&self->lock);
+    g_cond_clear(&self->changed);
+    g_free(self);
+}
+
+const char *
+relationship_vm(const Relationship *self)
+{
+    return self->vm_uuid;
+}
+
+unsigned
+relationship_index(const Relationship *self)
+{
+    return self->index;
+}
+
+StoreRelationship *
+relationship_row(Relationship *self)
+{
+    g_mutex_lock(&self->lock);
+    StoreRelationship *row = store_relationship_copy(self->row);
+    g_mutex_unlock(&self->lock);
+    return row;
+}
+
+RelationshipSettings *
+relationship_settings(Relationship *self)
+{
+    g_mutex_lock(&self->lock);
+    RelationshipSettings *settings = relationship_settings_copy(self->settings);
+    g_mutex_unlock(&self->lock);
+    return settings;
+}
+
+ReplicationState
+relationship_state(Relationship *self)
+{
+    g_mutex_lock(&self->lock);
+    ReplicationState state = self->row->state;
+    g_mutex_unlock(&self->lock);
+    return state;
+}
+
+StoreRelationship *
+relationship_edit(Relationship *self)
+{
+    g_mutex_lock(&self->lock);
+    return store_relationship_copy(self->row);
+}
+
+void
+relationship_edit_cancel(Relationship *self, StoreRelationship *row)
+{
+    g_mutex_unlock(&self->lock);
+    store_relationship_free(row);
+}
+
+bool
+relationship_edit_end(Relationship *self, StoreRelationship *row, GError **error)
+{
+    g_autoptr(RelationshipSettings) settings = NULL;
+    bool good = !(self->closed && !self->operating);
+    if (!good)
+        g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_STATE, "VM '%s' no longer replicates",
+                    self->vm_uuid);
+    good = good && (settings = settings_of_row(row, error)) != NULL;
+    good = good && store_relationship_save(self->store, row, error);
+    if (good) {
+        relationship_settings_free(self->settings);
+        self->settings = g_steal_pointer(&settings);
+        store_relationship_free(self->row);
+        self->row = g_steal_pointer(&row);
+    }
+    g_mutex_unlock(&self->lock);
+    store_relationship_free(row);
+    return good;
+}
+
+bool
+relationship_move(Relationship *self, Operation operation, GError **error)
+{
+    StoreRelationship *row = relationship_edit(self);
+    ReplicationState next;
+    if (!state_table_next(row->mode, row->state, row->resume_state, operation, &next, error)) {
+        relationship_edit_cancel(self, row);
+        return false;
+    }
+    if (operation == OPERATION_SUSPEND)
+        row->resume_state = row->state;
+    row->state = next;
+    return relationship_edit_end(self, row, error);
+}
+
+static void
+update_yield_flag(Relationship *self)
+{
+    g_atomic_int_set(&self->yield_flag, self->operating || self->closed);
+    g_cond_broadcast(&self->changed);
+}
+
+bool
+relationship_begin_work(Relationship *self)
+{
+    g_mutex_lock(&self->lock);
+    while (self->working && !self->operating && !self->closed)
+        g_cond_wait(&self->changed, &self->lock);
+    bool mine = !self->working && !self->operating && !self->closed;
+    if (mine)
+        self->working = true;
+    g_mutex_unlock(&self->lock);
+    return mine;
+}
+
+void
+relationship_end_work(Relationship *self)
+{
+    g_mutex_lock(&self->lock);
+    self->working = false;
+    g_cond_broadcast(&self->changed);
+    g_mutex_unlock(&self->lock);
+}
+
+bool
+relationship_should_yield(Relationship *self)
+{
+    return g_atomic_int_get(&self->yield_flag) != 0;
+}
+
+const gint *
+relationship_yield_flag(Relationship *self)
+{
+    return &self->yield_flag;
+}
+
+bool
+relationship_begin_operation(Relationship *self, const char *what, GError **error)
+{
+    g_mutex_lock(&self->lock);
+    if (self->closed) {
+        g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_STATE, "VM '%s' no longer replicates",
+                    self->row->vm_name);
+        g_mutex_unlock(&self->lock);
+        return false;
+    }
+    if (self->operating) {
+        g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_IN_USE,
+                    "cannot %s: the operation '%s' on VM '%s' is still running; wait for it to end", what, self->operation,
+                    self->row->vm_name);
+        g_mutex_unlock(&self->lock);
+        return false;
+    }
+    self->operating = true;
+    g_free(self->operation);
+    self->operation = g_strdup(what);
+    update_yield_flag(self);
+    while (self->working)
+        g_cond_wait(&self->changed, &self->lock);
+    g_mutex_unlock(&self->lock);
+    return true;
+}
+
+void
+relationship_end_operation(Relationship *self)
+{
+    g_mutex_lock(&self->lock);
+    self->operating = false;
+    update_yield_flag(self);
+    g_mutex_unlock(&self->lock);
+}
+
+void
+relationship_close(Relationship *self, bool inside)
+{
+    g_mutex_lock(&self->lock);
+    self->closed = true;
+    update_yield_flag(self);
+    while (self->working || (self->operating && !inside))
+        g_cond_wait(&self->changed, &self->lock);
+    g_mutex_unlock(&self->lock);
+}
+
+bool
+relationship_set_error(Relationship *self, const char *text)
+{
+    g_mutex_lock(&self->lock);
+    bool is_new = g_strcmp0(self->error, text) != 0;
+    if (is_new) {
+        g_free(self->error);
+        self->error = g_strdup(text);
+    }
+    g_mutex_unlock(&self->lock);
+    return is_new;
+}
+
+char *
+relationship_error(Relationship *self)
+{
+    g_mutex_lock(&self->lock);
+    char *text = g_strdup(self->error);
+    g_mutex_unlock(&self->lock);
+    return text;
+}
+
+void
+relationship_set_captured(Relationship *self, int64_t monotonic_usec)
+{
+    g_mutex_lock(&self->lock);
+    self->captured_usec = monotonic_usec;
+    g_mutex_unlock(&self->lock);
+}
+
+int64_t
+relationship_captured(Relationship *self)
+{
+    g_mutex_lock(&self->lock);
+    int64_t captured = self->captured_usec;
+    g_mutex_unlock(&self->lock);
+    return captured;
+}
+
+void
+relationship_set_percent(Relationship *self, unsigned percent)
+{
+    g_mutex_lock(&self->lock);
+    self->percent = percent;
+    if (self->job != NULL)
+        job_set_percent(self->job, percent);
+    g_mutex_unlock(&self->lock);
+}
+
+unsigned
+relationship_percent(Relationship *self)
+{
+    g_mutex_lock(&self->lock);
+    unsigned percent = self->percent;
+    g_mutex_unlock(&self->lock);
+    return percent;
+}
+
+void
+relationship_set_job(Relationship *self, Job *job)
+{
+    g_mutex_lock(&self->lock);
+    job_unref(self->job);
+    self->job = job != NULL ? job_ref(job) : NULL;
+    g_mutex_unlock(&self->lock);
+}
+
+Job *
+relationship_job(Relationship *self)
+{
+    g_mutex_lock(&self->lock);
+    Job *job = self->job != NULL ? job_ref(self->job) : NULL;
+    g_mutex_unlock(&self->lock);
+    return job;
+}

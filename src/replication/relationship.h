@@ -1,0 +1,62 @@
+/* relationship: one VM's replication as this host holds it: its row in the store, who works on it, and what is known
+ * of it only while the daemon runs.
+ *
+ * Reference counted, safe from any thread. Two kinds of exclusive access:
+ *  - work: one cycle, pass or apply at a time; gives way when an operation waits (relationship_should_yield);
+ *  - operation: what a user asked for; only one at a time (else REPLICATION_ERROR_IN_USE), waits for work to end.
+ * Lock order: access (operation, then work) before `lock`; `lock` is never held over I/O other than the store's.
+ */
+#pragma once
+
+#include "replication/service.h"
+#include "replication/state-table.h"
+#include "store/store.h"
+
+typedef struct Relationship Relationship;
+
+/* Takes @row. */
+Relationship *relationship_new(Store *store, StoreRelationship *row, GError **error);
+Relationship *relationship_ref(Relationship *self);
+void          relationship_unref(Relationship *self);
+
+const char *relationship_vm(const Relationship *self);    /* UUID */
+unsigned    relationship_index(const Relationship *self);
+
+/* Copies of what holds now; (transfer full). */
+StoreRelationship    *relationship_row(Relationship *self);
+RelationshipSettings *relationship_settings(Relationship *self);
+ReplicationState      relationship_state(Relationship *self);
+
+/* A change of the row: begin gives a copy to change and holds the row; end commits it durably (or, on failure, nothing changes);
+ * cancel drops it. Settings are parsed again at end. */
+StoreRelationship *relationship_edit(Relationship *self);
+bool               relationship_edit_end(Relationship *self, StoreRelationship *row, GError **error);
+void               relationship_edit_cancel(Relationship *self, StoreRelationship *row);
+/* Moves along the state table, durably. */
+bool               relationship_move(Relationship *self, Operation operation, GError **error);
+
+/* Work. begin waits for other work, returns false when an operation has or wants the VM, or it is removed. */
+bool relationship_begin_work(Relationship *self);
+void relationship_end_work(Relationship *self);
+bool relationship_should_yield(Relationship *self);
+/* Non-zero as soon as an operation waits; for readers that take a flag. */
+const gint *relationship_yield_flag(Relationship *self);
+
+bool relationship_begin_operation(Relationship *self, const char *what, GError **error);
+void relationship_end_operation(Relationship *self);
+/* No more work or operations; waits for those under way. Called by the operation that removes it (@inside) or at the service's end. */
+void relationship_close(Relationship *self, bool inside);
+
+/* Why cycles fail now; NULL clears it. Gives true when the text is new, so that it is logged once. */
+bool  relationship_set_error(Relationship *self, const char *text);
+char *relationship_error(Relationship *self);
+/* Monotonic time of the capture of the newest complete copy; 0 unknown. */
+void    relationship_set_captured(Relationship *self, int64_t monotonic_usec);
+int64_t relationship_captured(Relationship *self);
+void     relationship_set_percent(Relationship *self, unsigned percent);
+unsigned relationship_percent(Relationship *self);
+/* Job that shows the initial replication or resynchronization under way; (transfer full)(nullable). */
+void relationship_set_job(Relationship *self, Job *job);
+Job *relationship_job(Relationship *self);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Relationship, relationship_unref)

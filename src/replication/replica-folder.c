@@ -1,0 +1,146 @@
+#include "replication/replica-folder.h"
+
+#include "util/durable.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define DISK_SUFFIX ".qcow2"
+
+static char *
+file_in(const char *folder, const char *part, const char *name, const char *suffix)
+{
+    return g_strconcat(folder, "/", part, "/", name, suffix, NULL);
+}
+
+char *
+replica_disk_path(const char *folder, const char *id)
+{
+    return file_in(folder, "disks", id, DISK_SUFFIX);
+}
+
+char *
+replica_overlay_path(const char *folder, const char *id)
+{
+    return file_in(folder, "failover", id, DISK_SUFFIX);
+}
+
+char *
+replica_blob_folder(const char *folder)
+{
+    return g_build_filename(folder, "blobs", NULL);
+}
+
+char *
+replica_failover_blob_folder(const char *folder)
+{
+    return g_build_filename(folder, "failover", "blobs", NULL);
+}
+
+char *
+replica_staging_path(const char *folder, uint64_t position)
+{
+    return g_strdup_printf("%s/staging/%" PRIu64 ".log", folder, position);
+}
+
+char *
+replica_resync_staging_path(const char *folder)
+{
+    return g_build_filename(folder, "staging", "resync.log", NULL);
+}
+
+char *
+replica_undo_path(const char *folder, const StoreUndo *undo)
+{
+    return g_strdup_printf("%s/undo/%" PRIu64 "-%" PRIu64 "-%u.log", folder, undo->base, undo->position, undo->pass);
+}
+
+bool
+replica_folder_make(const char *folder, GError **error)
+{
+    static const char *const parts[] = { "disks", "failover", "failover/blobs", "blobs", "staging", "undo" };
+    for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
+        g_autofree char *path = g_build_filename(folder, parts[i], NULL);
+        if (!durable_mkdir(path, error))
+            return false;
+    }
+    return true;
+}
+
+static int
+compare_names(gconstpointer a, gconstpointer b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+char **
+replica_folder_disks(const char *folder, GError **error)
+{
+    g_autofree char *path = g_build_filename(folder, "disks", NULL);
+    g_autoptr(GDir) dir = g_dir_open(path, 0, error);
+    if (dir == NULL)
+        return NULL;
+    g_autoptr(GPtrArray) ids = g_ptr_array_new();
+    const char *name;
+    while ((name = g_dir_read_name(dir)) != NULL) {
+        if (g_str_has_suffix(name, DISK_SUFFIX))
+            g_ptr_array_add(ids, g_strndup(name, strlen(name) - strlen(DISK_SUFFIX)));
+    }
+    g_ptr_array_sort(ids, compare_names);
+    g_ptr_array_add(ids, NULL);
+    return (char **)g_ptr_array_steal(ids, NULL);
+}
+
+static char *
+position_path(const char *folder)
+{
+    return g_build_filename(folder, "position", NULL);
+}
+
+static bool
+parse_digest(const char *text, uint8_t *ret_digest)
+{
+    if (strlen(text) != 2 * CHANGE_LOG_DIGEST_SIZE)
+        return false;
+    for (size_t i = 0; i < CHANGE_LOG_DIGEST_SIZE; i++) {
+        int high = g_ascii_xdigit_value(text[2 * i]), low = g_ascii_xdigit_value(text[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return false;
+        ret_digest[i] = (uint8_t)(high << 4 | low);
+    }
+    return true;
+}
+
+bool
+replica_position_read(const char *folder, ReplicaPosition *ret_position, GError **error)
+{
+    g_autofree char *path = position_path(folder);
+    g_autofree char *text = NULL;
+    g_autoptr(GError) cause = NULL;
+    if (!g_file_get_contents(path, &text, NULL, &cause)) {
+        if (!g_error_matches(cause, G_FILE_ERROR, G_FILE_ERROR_NOENT))
+            g_propagate_error(error, g_steal_pointer(&cause));
+        return false;
+    }
+    char digest[2 * CHANGE_LOG_DIGEST_SIZE + 1] = "";
+    if (sscanf(text, "lineage %36s position %" SCNu64 " digest %64s", ret_position->lineage, &ret_position->position,
+               digest) != 3 ||
+        !parse_digest(digest, ret_position->digest)) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "'%s' is damaged", path);
+        return false;
+    }
+    return true;
+}
+
+bool
+replica_position_write(const char *folder, const ReplicaPosition *position, GError **error)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+    g_string_append_printf(text, "lineage %s position %" PRIu64 " digest ", position->lineage, position->position);
+    for (size_t i = 0; i < CHANGE_LOG_DIGEST_SIZE; i++)
+        g_string_append_printf(text, "%02x", position->digest[i]);
+    g_string_append_c(text, '\n');
+    g_autofree char *path = position_path(folder);
+    return durable_replace(path, text->str, text->len, error);
+}

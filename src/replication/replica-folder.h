@@ -1,0 +1,34 @@
+/* replica-folder: where the files of one replica VM are. Every name is made here, from ids and numbers, never from a peer's paths.
+ *
+ *   FOLDER/disks/ID.qcow2               the replica disk: always the latest applied state
+ *   FOLDER/failover/ID.qcow2            what a failed-over VM runs on: an overlay of it
+ *   FOLDER/failover/blobs/NAME          blobs of the point that was failed over to
+ *   FOLDER/blobs/NAME                   domain XML, firmware variables: latest
+ *   FOLDER/staging/POSITION.log         received, not yet applied
+ *   FOLDER/undo/BASE-POSITION-PASS.log  takes the disks back
+ *   FOLDER/position                     what the disks hold, for comparison with the store
+ */
+#pragma once
+
+#include "store/store.h"
+
+char *replica_disk_path(const char *folder, const char *id);
+char *replica_overlay_path(const char *folder, const char *id);
+char *replica_blob_folder(const char *folder);
+char *replica_failover_blob_folder(const char *folder);
+char *replica_staging_path(const char *folder, uint64_t position);
+char *replica_resync_staging_path(const char *folder);
+char *replica_undo_path(const char *folder, const StoreUndo *undo);
+bool  replica_folder_make(const char *folder, GError **error);
+
+/* Ids of the disks that are there, sorted; (transfer full), NULL at the end. */
+char **replica_folder_disks(const char *folder, GError **error);
+
+typedef struct {
+    char     lineage[37];
+    uint64_t position;
+    uint8_t  digest[CHANGE_LOG_DIGEST_SIZE];
+} ReplicaPosition;
+/* False without @error when there is none. */
+bool replica_position_read(const char *folder, ReplicaPosition *ret_position, GError **error);
+bool replica_position_write(const char *folder, const ReplicaPosition *position, GError **error);

@@ -1,0 +1,42 @@
+/* replica: the receiving side of one relationship: takes logs in, keeps them, applies them, keeps the way back.
+ *
+ * Receiving runs on the link's threads, applying on a worker; both are safe beside each other. Disk access happens only under the
+ * relationship's work or operation.
+ */
+#pragma once
+
+#include "link/link.h"
+#include "replication/context.h"
+#include "replication/relationship.h"
+
+typedef struct Replica Replica;
+
+/* @wake: called from any thread when there is something to apply. */
+Replica *replica_new(const ReplicationContext *context, Relationship *relationship, void (*wake)(void *opaque), void *opaque);
+Replica *replica_ref(Replica *self);
+void     replica_unref(Replica *self);
+
+/* Makes folder, empty disks and the placeholder domain of a new relationship. */
+bool replica_create(const ReplicationContext *context, const StoreRelationship *row, const LinkOffer *offer, GError **error);
+
+/* After a start of the daemon: opens the disks, compares the position file with the store, removes what an interrupted step left. */
+bool replica_recover(Replica *self, GError **error);
+
+/* Under the relationship's work or operation: */
+bool replica_apply_pending(Replica *self, GError **error);
+/* Opens the disks writable: the fence that keeps everybody from starting the VM. */
+bool replica_open_disks(Replica *self, GError **error);
+void replica_close_disks(Replica *self);
+/* Defines the domain from the blobs in @blob_folder on the overlays of @row's folder. */
+bool replica_define(const ReplicationContext *context, const StoreRelationship *row, const char *blob_folder,
+                    bool connect_interfaces, GError **error);
+/* Puts empty overlays in place of what is there. */
+bool replica_make_overlays(const StoreRelationship *row, GError **error);
+
+/* From the link: */
+bool replica_receive(Replica *self, ChangeLogSource log, int64_t age_usec, const char *pass_token,
+                     LinkPosition *ret_position, GError **error);
+bool replica_hashes(Replica *self, const char *disk, uint64_t offset, uint64_t length, GByteArray *hashes, GError **error);
+void replica_position(Replica *self, LinkPosition *ret_position);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Replica, replica_unref)

@@ -1,0 +1,314 @@
+/* What callers of the service ask for: set-up, start, state changes, removal, power. */
+#include "replication/service-private.h"
+
+#include "replication/settings.h"
+#include "util/durable.h"
+#include "util/log.h"
+
+#include <string.h>
+
+static bool
+fail(GError **error, int code, const char *format, ...) G_GNUC_PRINTF(3, 4);
+
+static bool
+fail(GError **error, int code, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    g_autofree char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    g_set_error_literal(error, REPLICATION_ERROR, code, text);
+    return false;
+}
+
+/* The relationship of a VM that must have one. */
+static Member *
+find_replicating(ReplicationService *self, const char *vm_uuid, const char *what, GError **error)
+{
+    g_autoptr(VirtDomain) domain = service_find_domain(self, vm_uuid, error);
+    if (domain == NULL)
+        return NULL;
+    Member *member = service_find_member(self, vm_uuid);
+    if (member == NULL)
+        fail(error, REPLICATION_ERROR_INVALID_STATE, "cannot %s: VM '%s' does not replicate", what, domain->name);
+    return member;
+}
+
+/* ---- CreateReplicationRelationship ---- */
+
+static bool
+create_job(Member *member, Job *job, void *data, GError **error)
+{
+    ReplicationService *self = member->service;
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    g_autoptr(RelationshipSettings) settings = relationship_settings(member->relationship);
+    StoreRelationship *edit = NULL;
+    bool good = primary_offer(&self->context, row, settings, error);
+    if (good) {
+        edit = relationship_edit(member->relationship);
+        edit->state = STATE_READY;
+        good = relationship_edit_end(member->relationship, edit, error);
+    }
+    if (!good) {
+        relationship_close(member->relationship, true);
+        service_drop_member(self, member);
+        return false;
+    }
+    log_notice("service", row->vm_name, "replication to '%s' set up", settings->recovery_connection_point);
+    return true;
+}
+
+static RelationshipSettings *
+complete_settings(ReplicationService *self, const RelationshipSettings *wanted)
+{
+    RelationshipSettings *settings = relationship_settings_copy(wanted);
+    g_free(settings->primary_connection_point);
+    g_free(settings->primary_host_system);
+    g_free(settings->recovery_host_system);
+    settings->primary_connection_point = g_strdup(self->context.host_name);
+    settings->primary_host_system = g_strdup(self->context.host_name);
+    settings->recovery_host_system = g_strdup(settings->recovery_connection_point);
+    return settings;
+}
+
+static bool
+check_included(GPtrArray *disks, const RelationshipSettings *settings, GError **error)
+{
+    for (char **target = settings->included_disks; target != NULL && *target != NULL; target++) {
+        bool found = false;
+        for (guint i = 0; i < disks->len; i++)
+            found |= strcmp(((DiskView *)g_ptr_array_index(disks, i))->target, *target) == 0;
+        if (!found)
+            return fail(error, REPLICATION_ERROR_INVALID_PARAMETER, "IncludedDisks: the VM has no disk '%s'", *target);
+    }
+    return true;
+}
+
+bool
+replication_service_create(ReplicationService *self, const Caller *caller, const char *vm_uuid,
+                           const RelationshipSettings *wanted, Job **ret_job, GError **error)
+{
+    *ret_job = NULL;
+    g_autoptr(VirtDomain) domain = service_find_domain(self, vm_uuid, error);
+    if (domain == NULL || !relationship_settings_check(wanted, error))
+        return false;
+    g_autoptr(Member) present = service_find_member(self, vm_uuid);
+    if (present != NULL) {
+        g_autoptr(StoreRelationship) row = relationship_row(present->relationship);
+        return fail(error, REPLICATION_ERROR_INVALID_STATE, "VM '%s' replicates already: it is %s, state: %s", domain->name,
+                    replication_mode_name(row->mode), replication_state_name(row->state));
+    }
+    if (!domain->persistent)
+        return fail(error, REPLICATION_ERROR_NOT_SUPPORTED, "VM '%s' is transient; define it before it is replicated",
+                    domain->name);
+    g_autoptr(GPtrArray) disks = replication_service_disks(self, vm_uuid, error);
+    if (disks == NULL || !check_included(disks, wanted, error))
+        return false;
+    g_autoptr(RelationshipSettings) settings = complete_settings(self, wanted);
+    g_auto(GStrv) targets = primary_disks(&self->context, domain->uuid, settings, error);
+    if (targets == NULL)
+        return false;
+
+    StoreRelationship *row = store_relationship_new(domain->uuid, 0);
+    row->mode = MODE_PRIMARY;
+    row->state = STATE_DISABLED;
+    row->vm_name = g_strdup(domain->name);
+    row->lineage = g_uuid_string_random();
+    row->settings = relationship_settings_to_json(settings);
+    g_autoptr(Member) member = service_add_member(self, row, error);
+    if (member == NULL || !relationship_begin_operation(member->relationship, "enable replication", error))
+        return false;
+    *ret_job = job_list_add(self->jobs, JOB_CREATE_RELATIONSHIP, domain->uuid, caller->user, "Enabling replication", false);
+    service_run_job(member, *ret_job, create_job, NULL, NULL);
+    return true;
+}
+
+/* ---- StartReplication ---- */
+
+bool
+replication_service_start_initial(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned type,
+                                  const char *export_location, int64_t start_usec, Job **ret_job, GError **error)
+{
+    *ret_job = NULL;
+    if (type < 1 || type > 3)
+        return fail(error, REPLICATION_ERROR_INVALID_PARAMETER,
+                    "InitialReplicationType must be 1 (network), 2 (export) or 3 (seeded), not %u", type);
+    g_autoptr(Member) member = find_replicating(self, vm_uuid, "start initial replication", error);
+    if (member == NULL)
+        return false;
+    if (type != 1)
+        return fail(error, REPLICATION_ERROR_NOT_SUPPORTED,
+                    "initial replication by export or from an existing VM is not available; use type 1 (network)");
+    if (start_usec > g_get_real_time() + 5 * G_USEC_PER_SEC)
+        return fail(error, REPLICATION_ERROR_NOT_SUPPORTED, "a later StartTime is not available; leave it out to start now");
+    if (!relationship_begin_operation(member->relationship, "start initial replication", error))
+        return false;
+    bool good = relationship_move(member->relationship, OPERATION_START_INITIAL, error);
+    if (good) {
+        *ret_job = job_list_add(self->jobs, JOB_START_INITIAL, relationship_vm(member->relationship), caller->user,
+                                "Sending the first copy", false);
+        relationship_set_job(member->relationship, *ret_job);
+    }
+    relationship_end_operation(member->relationship);
+    service_wake_member(member);
+    return good;
+}
+
+/* ---- RequestReplicationStateChangeEx ---- */
+
+bool
+replication_service_change_state(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned index,
+                                 unsigned requested, Job **ret_job, GError **error)
+{
+    *ret_job = NULL;
+    static const unsigned known[] = { 1, 2, 3, 4, 7, 9, 15 };
+    bool is_known = false;
+    for (size_t i = 0; i < G_N_ELEMENTS(known); i++)
+        is_known |= known[i] == requested;
+    if (!is_known)
+        return fail(error, REPLICATION_ERROR_INVALID_PARAMETER, "RequestedState %u is not one of 1, 2, 3, 4, 7, 9, 15",
+                    requested);
+    g_autoptr(Member) member = find_replicating(self, vm_uuid, "change the replication state", error);
+    if (member == NULL)
+        return false;
+    if (index != relationship_index(member->relationship))
+        return fail(error, REPLICATION_ERROR_INVALID_STATE, "replication is not extended to a third host");
+    if (requested != 3 && requested != 7)
+        return fail(error, REPLICATION_ERROR_NOT_SUPPORTED, "RequestedState %u is not available; 3 (resume) and 7 (suspend) are",
+                    requested);
+    Operation operation = requested == 3 ? OPERATION_RESUME : OPERATION_SUSPEND;
+    if (!relationship_begin_operation(member->relationship, operation_name(operation), error))
+        return false;
+    bool good = relationship_move(member->relationship, operation, error);
+    relationship_end_operation(member->relationship);
+    if (good) {
+        g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+        log_notice("service", row->vm_name, "replication %s by %s", requested == 3 ? "resumed" : "suspended", caller->user);
+        service_wake_member(member);
+    }
+    return good;
+}
+
+/* ---- RemoveReplicationRelationship(Ex) ---- */
+
+static void
+remove_files(ReplicationService *self, const StoreRelationship *row)
+{
+    static const char *const parts[] = { "staging", "undo" };
+    if (row->mode == MODE_PRIMARY) {
+        primary_forget(&self->context, row->vm_uuid);
+        g_autofree char *plan = g_strdup_printf("%s/%s.plan", self->context.state_folder, row->vm_uuid);
+        durable_unlink(plan, NULL);
+        return;
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
+        g_autofree char *path = g_build_filename(row->folder, parts[i], NULL);
+        g_autoptr(GError) error = NULL;
+        if (!durable_remove_tree(path, &error))
+            log_warning("service", row->vm_name, "%s; continuing", error->message);
+    }
+}
+
+static bool
+remove_job(Member *member, Job *job, void *data, GError **error)
+{
+    ReplicationService *self = member->service;
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    if (member->replica != NULL && row->initial_complete && row->state == STATE_REPLICATING &&
+        !replica_apply_pending(member->replica, error))
+        return false;
+    if (!store_relationship_remove(self->context.store, row->vm_uuid, row->index, error))
+        return false;
+    relationship_close(member->relationship, true);
+    service_drop_member(self, member);
+    if (member->replica != NULL)
+        replica_close_disks(member->replica);
+    remove_files(self, row);
+    g_autoptr(Job) copying = relationship_job(member->relationship);
+    if (copying != NULL) {
+        g_autoptr(GError) ended = g_error_new_literal(REPLICATION_ERROR, REPLICATION_ERROR_INVALID_STATE,
+                                                      "replication was removed");
+        job_end(copying, ended);
+    }
+    log_notice("service", row->vm_name, "replication removed");
+    return true;
+}
+
+bool
+replication_service_remove(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned index,
+                           Job **ret_job, GError **error)
+{
+    *ret_job = NULL;
+    g_autoptr(Member) member = find_replicating(self, vm_uuid, "remove replication", error);
+    if (member == NULL)
+        return false;
+    if (index != relationship_index(member->relationship))
+        return fail(error, REPLICATION_ERROR_INVALID_STATE, "replication is not extended to a third host");
+    if (!relationship_begin_operation(member->relationship, "remove replication", error))
+        return false;
+    *ret_job = job_list_add(self->jobs, JOB_REMOVE_RELATIONSHIP, relationship_vm(member->relationship), caller->user,
+                            "Removing replication", false);
+    service_run_job(member, *ret_job, remove_job, NULL, NULL);
+    return true;
+}
+
+/* ---- power ---- */
+
+static const struct {
+    unsigned requested; /* Msvm_ComputerSystem.RequestStateChange */
+    bool   (*act)(VirtHost *, const char *, GError **);
+    const char *name;
+} power_actions[] = {
+    { 2, virt_host_start, "start" },   { 3, virt_host_stop, "turn off" }, { 4, virt_host_shutdown, "shut down" },
+    { 9, virt_host_pause, "pause" },   { 10, virt_host_reset, "reboot" }, { 11, virt_host_reset, "reset" },
+};
+
+/* May the VM be started as far as replication goes? */
+static bool
+check_may_start(Member *member, GError **error)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    if (row->mode == MODE_REPLICA && row->state != STATE_RECOVERED && row->state != STATE_COMMITTED)
+        return fail(error, REPLICATION_ERROR_INVALID_STATE,
+                    "VM '%s' is a replica and locked against starting; fail over to it first", row->vm_name);
+    if (row->mode == MODE_PRIMARY && row->state == STATE_PREPARED)
+        return fail(error, REPLICATION_ERROR_INVALID_STATE,
+                    "VM '%s' is prepared for a planned failover and locked against starting; cancel that first",
+                    row->vm_name);
+    return true;
+}
+
+static bool
+run_power(ReplicationService *self, const VirtDomain *domain, size_t action, GError **error)
+{
+    bool resume = power_actions[action].requested == 2 && domain->state == VIRT_PAUSED;
+    GError *cause = NULL;
+    if ((resume ? virt_host_resume : power_actions[action].act)(self->context.virt, domain->uuid, &cause))
+        return true;
+    return service_fail(cause, error);
+}
+
+bool
+replication_service_power(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned requested,
+                          Job **ret_job, GError **error)
+{
+    *ret_job = NULL;
+    size_t action = 0;
+    while (action < G_N_ELEMENTS(power_actions) && power_actions[action].requested != requested)
+        action++;
+    if (action == G_N_ELEMENTS(power_actions))
+        return fail(error, REPLICATION_ERROR_INVALID_PARAMETER, "RequestedState %u is not one of 2, 3, 4, 9, 10, 11", requested);
+    g_autoptr(VirtDomain) domain = service_find_domain(self, vm_uuid, error);
+    if (domain == NULL)
+        return false;
+    g_autoptr(Member) member = service_find_member(self, vm_uuid);
+    if (member == NULL || requested != 2)
+        return run_power(self, domain, action, error);
+    if (!relationship_begin_operation(member->relationship, "start the VM", error))
+        return false;
+    bool good = check_may_start(member, error) && run_power(self, domain, action, error);
+    relationship_end_operation(member->relationship);
+    if (good)
+        log_notice("service", domain->name, "started by %s", caller->user);
+    return good;
+}

@@ -1,0 +1,68 @@
+/* service-private: the inside of the service, for the files of replication/ and failover/ that make it up. */
+#pragma once
+
+#include "link/link.h"
+#include "replication/context.h"
+#include "replication/primary.h"
+#include "replication/relationship.h"
+#include "replication/replica.h"
+#include "replication/service-setup.h"
+
+/* One VM that replicates. Reference counted; `due_usec`, `failures` and `queued` under the service's lock. */
+typedef struct {
+    gint          references;
+    ReplicationService *service;
+    Relationship *relationship;
+    Primary      *primary;  /* NULL on a replica */
+    Replica      *replica;  /* NULL on a primary */
+    int64_t       due_usec; /* monotonic */
+    unsigned      failures; /* cycles that failed in a row */
+    bool          queued;   /* a worker has it or will */
+    bool          again;    /* something came up while it was queued */
+} Member;
+
+struct ReplicationService {
+    ReplicationContext context;
+    ServiceConfig config;
+    JobList      *jobs;
+
+    GMutex        lock; /* guards what follows; taken after any lock of a relationship, held briefly */
+    GCond         scheduler_wake;
+    GHashTable   *members;    /* VM UUID -> Member */
+    bool          stopping;
+    unsigned      running_jobs;
+    GCond         jobs_ended;
+    ServiceSettings settings;
+
+    GThread      *scheduler;
+    GThreadPool  *workers;
+    GMutex        link_lock; /* starting and stopping the replica server */
+    LinkServer   *link;
+};
+
+Member *member_ref(Member *self);
+void    member_unref(Member *self);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Member, member_unref)
+
+/* (transfer full)(nullable) */
+Member *service_find_member(ReplicationService *self, const char *vm_uuid);
+/* Takes @row; the member is known to others from now on. */
+Member *service_add_member(ReplicationService *self, StoreRelationship *row, GError **error);
+void    service_drop_member(ReplicationService *self, Member *member);
+/* Has a worker look at it now. */
+void    service_wake_member(Member *member);
+
+/* Says which VM is unknown, or gives it. Errors are REPLICATION_ERROR. */
+VirtDomain *service_find_domain(ReplicationService *self, const char *vm_uuid, GError **error);
+/* Any error as REPLICATION_ERROR with its text; takes @cause, always returns false. */
+bool    service_fail(GError *cause, GError **error);
+
+/* Runs @func on a thread of its own as the operation that the caller has begun on the member; ends operation and job after it. */
+typedef bool (*MemberJobFunc)(Member *member, Job *job, void *data, GError **error);
+void    service_run_job(Member *member, Job *job, MemberJobFunc func, void *data, GDestroyNotify free_data);
+
+/* link-ops.c: what peers may ask */
+LinkServerOps service_link_ops(ReplicationService *self);
+/* server-settings.c */
+bool    service_load_settings(ReplicationService *self, GError **error);
+bool    service_update_link_server(ReplicationService *self, GError **error);

@@ -1,0 +1,29 @@
+/* service-setup: making and ending the service. For the daemon. */
+#pragma once
+
+#include "replication/service.h"
+
+typedef struct {
+    const char *host_name;
+    const char *libvirt_uri;
+    const char *state_folder, *run_folder, *scratch_folder;
+    uint64_t    scratch_max_bytes;
+    const char *serial_log_folder;  /* (nullable) */
+    const char *listen_address;     /* of the replica server */
+    unsigned    listen_port;        /* used until a client sets another; 0 takes a free one, which is then kept */
+    const char *ca_file, *certificate_file, *key_file;
+    unsigned    workers;
+    void      (*port_changed)(void *opaque, unsigned port); /* (nullable): the replica server listens there; 0: no longer */
+    void       *opaque;
+} ServiceConfig;
+
+/* Opens everything and takes up again what was under way. @config's strings must live as long as the service. */
+ReplicationService *replication_service_start(const ServiceConfig *config, GError **error);
+/* Ends workers, waits for running jobs' safe points, leaves no job of ours in a guest. */
+void                replication_service_stop(ReplicationService *self);
+/* Ends backup jobs that a dead daemon left in guests, thaws and resumes them. */
+bool                replication_service_release(const ServiceConfig *config, GError **error);
+
+/* failover/ registers how a failover that a restart interrupted is taken up. Called once, before start. */
+typedef void (*ServiceResumeFunc)(ReplicationService *self, const char *vm_uuid);
+void                replication_service_set_resume(ServiceResumeFunc func);

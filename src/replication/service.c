@@ -1,0 +1,502 @@
+/* The service's life: members, scheduler, workers, jobs. What callers ask for is in service-views.c and service-commands.c. */
+#include "replication/service-private.h"
+
+#include "replication/settings.h"
+#include "util/durable.h"
+#include "util/log.h"
+
+#include <string.h>
+
+#define POOL_BYTES        (64u * 1024 * 1024) /* disk data in memory, all VMs together */
+#define BACKOFF_MAX_SEC   15
+#define STATE_DATABASE    "state.db"
+
+static ServiceResumeFunc resume_failover;
+
+void
+replication_service_set_resume(ServiceResumeFunc func)
+{
+    resume_failover = func;
+}
+
+/* ---- members ---- */
+
+static Member *
+member_new(ReplicationService *service, Relationship *relationship)
+{
+    Member *self = g_new0(Member, 1);
+    self->references = 1;
+    self->service = service;
+    self->relationship = relationship;
+    return self;
+}
+
+Member *
+member_ref(Member *self)
+{
+    g_atomic_int_inc(&self->references);
+    return self;
+}
+
+void
+member_unref(Member *self)
+{
+    if (self == NULL || !g_atomic_int_dec_and_test(&self->references))
+        return;
+    primary_free(self->primary);
+    replica_unref(self->replica);
+    relationship_unref(self->relationship);
+    g_free(self);
+}
+
+Member *
+service_find_member(ReplicationService *self, const char *vm_uuid)
+{
+    g_autofree char *lower = g_ascii_strdown(vm_uuid, -1);
+    g_mutex_lock(&self->lock);
+    Member *member = g_hash_table_lookup(self->members, lower);
+    if (member != NULL)
+        member_ref(member);
+    g_mutex_unlock(&self->lock);
+    return member;
+}
+
+static void
+wake_opaque(void *opaque)
+{
+    service_wake_member(opaque);
+}
+
+Member *
+service_add_member(ReplicationService *self, StoreRelationship *row, GError **error)
+{
+    bool is_replica = row->mode == MODE_REPLICA;
+    Relationship *relationship = relationship_new(self->context.store, row, error);
+    if (relationship == NULL)
+        return NULL;
+    Member *member = member_new(self, relationship);
+    if (is_replica)
+        member->replica = replica_new(&self->context, relationship, wake_opaque, member);
+    else
+        member->primary = primary_new(&self->context, relationship);
+    g_mutex_lock(&self->lock);
+    if (g_hash_table_contains(self->members, relationship_vm(relationship))) {
+        g_mutex_unlock(&self->lock);
+        g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_IN_USE, "VM %s replicates already",
+                    relationship_vm(relationship));
+        member_unref(member);
+        return NULL;
+    }
+    g_hash_table_insert(self->members, (gpointer)relationship_vm(relationship), member_ref(member));
+    g_mutex_unlock(&self->lock);
+    return member;
+}
+
+void
+service_drop_member(ReplicationService *self, Member *member)
+{
+    g_mutex_lock(&self->lock);
+    g_hash_table_remove(self->members, relationship_vm(member->relationship));
+    g_mutex_unlock(&self->lock);
+}
+
+/* ---- scheduler and workers ---- */
+
+static void
+queue_locked(Member *member)
+{
+    if (member->queued) {
+        member->again = true;
+        return;
+    }
+    if (member->service->stopping)
+        return;
+    member->queued = true;
+    g_thread_pool_push(member->service->workers, member_ref(member), NULL);
+}
+
+void
+service_wake_member(Member *member)
+{
+    ReplicationService *self = member->service;
+    g_mutex_lock(&self->lock);
+    if (member->primary != NULL)
+        member->due_usec = g_get_monotonic_time();
+    else
+        queue_locked(member);
+    if (member->queued)
+        member->again = true;
+    g_cond_signal(&self->scheduler_wake);
+    g_mutex_unlock(&self->lock);
+}
+
+static gpointer
+scheduler_main(gpointer data)
+{
+    ReplicationService *self = data;
+    g_mutex_lock(&self->lock);
+    while (!self->stopping) {
+        int64_t now = g_get_monotonic_time(), next = now + 60 * G_USEC_PER_SEC;
+        GHashTableIter iter;
+        gpointer value;
+        g_hash_table_iter_init(&iter, self->members);
+        while (g_hash_table_iter_next(&iter, NULL, &value)) {
+            Member *member = value;
+            if (member->queued || (member->primary == NULL && member->failures == 0))
+                continue;
+            if (member->due_usec <= now)
+                queue_locked(member);
+            else
+                next = MIN(next, member->due_usec);
+        }
+        g_cond_wait_until(&self->scheduler_wake, &self->lock, next);
+    }
+    g_mutex_unlock(&self->lock);
+    return NULL;
+}
+
+static void
+note_failure(Member *member, GError *error)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    if (relationship_set_error(member->relationship, error->message))
+        log_warning(member->primary != NULL ? "cycle" : "apply", row->vm_name, "%s; retrying", error->message);
+    else
+        log_info(member->primary != NULL ? "cycle" : "apply", row->vm_name, "%s; retrying", error->message);
+}
+
+static void
+note_success(Member *member)
+{
+    if (!relationship_set_error(member->relationship, NULL))
+        return;
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    log_notice(member->primary != NULL ? "cycle" : "apply", row->vm_name, "goes on");
+}
+
+/* When it is looked at next. */
+static void
+reschedule(Member *member, CycleResult result, int64_t started_usec)
+{
+    ReplicationService *self = member->service;
+    g_autoptr(RelationshipSettings) settings = relationship_settings(member->relationship);
+    int64_t now = g_get_monotonic_time(), interval = relationship_settings_interval(settings) * G_USEC_PER_SEC;
+    g_mutex_lock(&self->lock);
+    member->failures = result == CYCLE_RETRY ? member->failures + 1 : 0;
+    if (result == CYCLE_RETRY)
+        member->due_usec = now + MIN(1u << MIN(member->failures - 1, 6u), BACKOFF_MAX_SEC) * G_USEC_PER_SEC;
+    else if (result == CYCLE_DONE)
+        member->due_usec = MAX(started_usec + interval, now);
+    else
+        member->due_usec = result == CYCLE_YIELDED ? now + G_USEC_PER_SEC / 5 : now;
+    member->queued = false;
+    if (member->again) {
+        member->again = false;
+        if (result != CYCLE_RETRY) {
+            member->due_usec = now;
+            if (member->replica != NULL)
+                queue_locked(member);
+        }
+    }
+    g_cond_signal(&self->scheduler_wake);
+    g_mutex_unlock(&self->lock);
+}
+
+static CycleResult
+work_on(Member *member, GError **error)
+{
+    if (!relationship_begin_work(member->relationship))
+        return CYCLE_YIELDED;
+    CycleResult result;
+    if (member->primary != NULL) {
+        result = primary_cycle(member->primary, error);
+    } else {
+        ReplicationState state = relationship_state(member->relationship);
+        bool held = state == STATE_RECOVERED || state == STATE_COMMITTED || state == STATE_FAILOVER_RUNNING;
+        result = held || replica_apply_pending(member->replica, error) ? CYCLE_DONE : CYCLE_RETRY;
+    }
+    relationship_end_work(member->relationship);
+    return result;
+}
+
+static void
+worker_main(gpointer data, gpointer user_data)
+{
+    g_autoptr(Member) member = data;
+    g_autoptr(GError) error = NULL;
+    int64_t started = g_get_monotonic_time();
+    CycleResult result = work_on(member, &error);
+    if (result == CYCLE_RETRY)
+        note_failure(member, error);
+    else if (result == CYCLE_DONE || result == CYCLE_GO_ON)
+        note_success(member);
+    reschedule(member, result, started);
+}
+
+/* ---- jobs ---- */
+
+typedef struct {
+    Member        *member;
+    Job           *job;
+    MemberJobFunc  func;
+    void          *data;
+    GDestroyNotify free_data;
+} RunningJob;
+
+static gpointer
+job_main(gpointer data)
+{
+    RunningJob *running = data;
+    ReplicationService *service = running->member->service;
+    g_autoptr(GError) error = NULL;
+    if (!running->func(running->member, running->job, running->data, &error)) {
+        GError *public_error = NULL;
+        service_fail(g_steal_pointer(&error), &public_error);
+        error = public_error;
+        g_autoptr(StoreRelationship) row = relationship_row(running->member->relationship);
+        log_warning("job", row->vm_name, "%s", error->message);
+    }
+    relationship_end_operation(running->member->relationship);
+    job_end(running->job, error);
+    service_wake_member(running->member);
+    if (running->free_data != NULL)
+        running->free_data(running->data);
+    job_unref(running->job);
+    member_unref(running->member);
+    g_free(running);
+    g_mutex_lock(&service->lock);
+    service->running_jobs--;
+    g_cond_broadcast(&service->jobs_ended);
+    g_mutex_unlock(&service->lock);
+    return NULL;
+}
+
+void
+service_run_job(Member *member, Job *job, MemberJobFunc func, void *data, GDestroyNotify free_data)
+{
+    RunningJob *running = g_new0(RunningJob, 1);
+    running->member = member_ref(member);
+    running->job = job_ref(job);
+    running->func = func;
+    running->data = data;
+    running->free_data = free_data;
+    g_mutex_lock(&member->service->lock);
+    member->service->running_jobs++;
+    g_mutex_unlock(&member->service->lock);
+    g_thread_unref(g_thread_new("job", job_main, running));
+}
+
+/* ---- errors ---- */
+
+bool
+service_fail(GError *cause, GError **error)
+{
+    int code = REPLICATION_ERROR_FAILED;
+    if (cause->domain == REPLICATION_ERROR) {
+        code = cause->code;
+    } else if (cause->domain == VIRT_ERROR) {
+        if (cause->code == VIRT_ERROR_UNAVAILABLE)
+            code = REPLICATION_ERROR_UNAVAILABLE;
+        else if (cause->code == VIRT_ERROR_NO_DOMAIN)
+            code = REPLICATION_ERROR_INVALID_PARAMETER;
+        else if (cause->code == VIRT_ERROR_BUSY)
+            code = REPLICATION_ERROR_IN_USE;
+        else if (cause->code == VIRT_ERROR_STATE || cause->code == VIRT_ERROR_LOCKED)
+            code = REPLICATION_ERROR_INVALID_STATE;
+        else if (cause->code == VIRT_ERROR_UNTRACKABLE || cause->code == VIRT_ERROR_UNSAFE_XML)
+            code = REPLICATION_ERROR_NOT_SUPPORTED;
+    } else if (cause->domain == LINK_ERROR) {
+        if (cause->code == LINK_ERROR_UNREACHABLE)
+            code = REPLICATION_ERROR_UNAVAILABLE;
+        else if (cause->code == LINK_ERROR_TRUST || cause->code == LINK_ERROR_DENIED)
+            code = REPLICATION_ERROR_ACCESS_DENIED;
+        else if (cause->code == LINK_ERROR_STATE)
+            code = REPLICATION_ERROR_INVALID_STATE;
+    } else if (cause->domain == DISK_ERROR && cause->code == DISK_ERROR_MISSING) {
+        code = REPLICATION_ERROR_FILE_NOT_FOUND;
+    }
+    g_set_error_literal(error, REPLICATION_ERROR, code, cause->message);
+    g_error_free(cause);
+    return false;
+}
+
+VirtDomain *
+service_find_domain(ReplicationService *self, const char *vm_uuid, GError **error)
+{
+    GError *cause = NULL;
+    g_autofree char *lower = g_ascii_strdown(vm_uuid, -1);
+    VirtDomain *domain = virt_host_find(self->context.virt, lower, &cause);
+    if (domain != NULL)
+        return domain;
+    if (g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN)) {
+        g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_PARAMETER, "there is no VM %s on this host", lower);
+        g_error_free(cause);
+        return NULL;
+    }
+    service_fail(cause, error);
+    return NULL;
+}
+
+/* ---- start and stop ---- */
+
+static bool
+make_folders(const ServiceConfig *config, GError **error)
+{
+    return durable_mkdir(config->state_folder, error) && durable_mkdir(config->run_folder, error) &&
+           durable_mkdir(config->scratch_folder, error);
+}
+
+static bool
+fill_context(ReplicationService *self, const ServiceConfig *config, GError **error)
+{
+    ReplicationContext *context = &self->context;
+    context->host_name = g_strdup(config->host_name);
+    context->state_folder = g_strdup(config->state_folder);
+    context->run_folder = g_strdup(config->run_folder);
+    context->scratch_folder = g_strdup(config->scratch_folder);
+    context->scratch_max_bytes = config->scratch_max_bytes;
+    context->serial_log_folder = g_strdup(config->serial_log_folder);
+    context->ca_file = g_strdup(config->ca_file);
+    context->certificate_file = g_strdup(config->certificate_file);
+    context->key_file = g_strdup(config->key_file);
+    context->pool = disk_buffer_pool_new(POOL_BYTES);
+    g_autofree char *database = g_build_filename(config->state_folder, STATE_DATABASE, NULL);
+    context->store = store_open(database, error);
+    if (context->store == NULL)
+        return false;
+    context->virt = virt_host_open(config->libvirt_uri, error);
+    return context->virt != NULL;
+}
+
+static void
+recover_member(ReplicationService *self, Member *member)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    if (member->replica != NULL && !replica_recover(member->replica, &error)) {
+        relationship_set_error(member->relationship, error->message);
+        log_error("replica", row->vm_name, "%s", error->message);
+        if (g_error_matches(error, REPLICATION_ERROR, REPLICATION_ERROR_FILE_NOT_FOUND)) {
+            StoreRelationship *edit = relationship_edit(member->relationship);
+            edit->resume_state = edit->state == STATE_CRITICAL ? edit->resume_state : edit->state;
+            edit->state = STATE_CRITICAL;
+            relationship_edit_end(member->relationship, edit, NULL);
+        }
+    }
+    if (row->state == STATE_FAILOVER_RUNNING && resume_failover != NULL)
+        resume_failover(self, row->vm_uuid);
+    service_wake_member(member);
+}
+
+static bool
+load_members(ReplicationService *self, GError **error)
+{
+    g_autoptr(GPtrArray) rows = store_relationships(self->context.store, error);
+    if (rows == NULL)
+        return false;
+    for (guint i = 0; i < rows->len; i++) {
+        g_autoptr(GError) cause = NULL;
+        const StoreRelationship *row = g_ptr_array_index(rows, i);
+        g_autoptr(Member) member = service_add_member(self, store_relationship_copy(row), &cause);
+        if (member == NULL)
+            log_error("service", row->vm_name, "its settings cannot be read: %s", cause->message);
+        else
+            recover_member(self, member);
+    }
+    return true;
+}
+
+ReplicationService *
+replication_service_start(const ServiceConfig *config, GError **error)
+{
+    if (!make_folders(config, error))
+        return NULL;
+    ReplicationService *self = g_new0(ReplicationService, 1);
+    self->config = *config;
+    g_mutex_init(&self->lock);
+    g_mutex_init(&self->link_lock);
+    g_cond_init(&self->scheduler_wake);
+    g_cond_init(&self->jobs_ended);
+    self->jobs = job_list_new();
+    self->members = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)member_unref);
+    self->workers = g_thread_pool_new(worker_main, self, (int)MAX(config->workers, 1), FALSE, NULL);
+    g_autoptr(GError) released = NULL;
+    if (!fill_context(self, config, error)) {
+        replication_service_stop(self);
+        return NULL;
+    }
+    if (!virt_release(self->context.virt, NULL, config->scratch_folder, &released))
+        log_warning("service", NULL, "looking for left-over backup jobs: %s; continuing", released->message);
+    if (!load_members(self, error) || !service_load_settings(self, error)) {
+        replication_service_stop(self);
+        return NULL;
+    }
+    self->scheduler = g_thread_new("scheduler", scheduler_main, self);
+    g_autoptr(GError) listen_error = NULL;
+    if (!service_update_link_server(self, &listen_error))
+        log_error("service", NULL, "the replica server cannot listen: %s", listen_error->message);
+    return self;
+}
+
+static void
+close_members(ReplicationService *self)
+{
+    g_mutex_lock(&self->lock);
+    g_autoptr(GPtrArray) members = g_ptr_array_new_with_free_func((GDestroyNotify)member_unref);
+    GHashTableIter iter;
+    gpointer member;
+    g_hash_table_iter_init(&iter, self->members);
+    while (g_hash_table_iter_next(&iter, NULL, &member))
+        g_ptr_array_add(members, member_ref(member));
+    while (self->running_jobs > 0)
+        g_cond_wait(&self->jobs_ended, &self->lock);
+    g_mutex_unlock(&self->lock);
+    for (guint i = 0; i < members->len; i++)
+        relationship_close(((Member *)g_ptr_array_index(members, i))->relationship, false);
+}
+
+void
+replication_service_stop(ReplicationService *self)
+{
+    if (self == NULL)
+        return;
+    g_mutex_lock(&self->link_lock);
+    link_server_stop(g_steal_pointer(&self->link));
+    g_mutex_unlock(&self->link_lock);
+    g_mutex_lock(&self->lock);
+    self->stopping = true;
+    g_cond_signal(&self->scheduler_wake);
+    g_mutex_unlock(&self->lock);
+    if (self->scheduler != NULL)
+        g_thread_join(self->scheduler);
+    close_members(self);
+    g_thread_pool_free(self->workers, FALSE, TRUE);
+    g_hash_table_unref(self->members);
+    job_list_free(self->jobs);
+    if (self->context.virt != NULL)
+        virt_host_close(self->context.virt);
+    store_close(self->context.store);
+    disk_buffer_pool_unref(self->context.pool);
+    ReplicationContext *context = &self->context;
+    char *strings[] = { context->host_name,         context->state_folder, context->run_folder,       context->scratch_folder,
+                        context->serial_log_folder, context->ca_file,      context->certificate_file, context->key_file };
+    for (size_t i = 0; i < G_N_ELEMENTS(strings); i++)
+        g_free(strings[i]);
+    g_free(self->settings.certificate_thumb_print);
+    g_mutex_clear(&self->lock);
+    g_mutex_clear(&self->link_lock);
+    g_cond_clear(&self->scheduler_wake);
+    g_cond_clear(&self->jobs_ended);
+    g_free(self);
+}
+
+bool
+replication_service_release(const ServiceConfig *config, GError **error)
+{
+    VirtHost *virt = virt_host_open(config->libvirt_uri, error);
+    if (virt == NULL)
+        return false;
+    bool good = virt_release(virt, NULL, config->scratch_folder, error);
+    virt_host_close(virt);
+    return good;
+}

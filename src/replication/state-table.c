@@ -1,0 +1,111 @@
+#include "replication/state-table.h"
+
+/* STATE_UNKNOWN as a next state stands for the state that a suspension interrupted. */
+#define INTERRUPTED STATE_UNKNOWN
+
+static const struct {
+    ReplicationMode  mode;
+    ReplicationState state;
+    Operation        operation;
+    ReplicationState next;
+} transitions[] = {
+    /* mode         state                     operation                  next */
+    { MODE_NONE,    STATE_DISABLED,           OPERATION_CREATE,          STATE_READY },
+
+    { MODE_PRIMARY, STATE_READY,              OPERATION_START_INITIAL,   STATE_WAITING_INITIAL },
+    { MODE_PRIMARY, STATE_WAITING_INITIAL,    OPERATION_INITIAL_DONE,    STATE_REPLICATING },
+    { MODE_PRIMARY, STATE_WAITING_INITIAL,    OPERATION_CANCEL_INITIAL,  STATE_READY },
+    { MODE_PRIMARY, STATE_WAITING_INITIAL,    OPERATION_SUSPEND,         STATE_SUSPENDED },
+    { MODE_PRIMARY, STATE_WAITING_INITIAL,    OPERATION_CHANGES_LOST,    STATE_WAITING_INITIAL },
+    { MODE_PRIMARY, STATE_REPLICATING,        OPERATION_SUSPEND,         STATE_SUSPENDED },
+    { MODE_PRIMARY, STATE_REPLICATING,        OPERATION_CHANGES_LOST,    STATE_WAITING_RESYNC },
+    { MODE_PRIMARY, STATE_RESYNCHRONIZING,    OPERATION_CHANGES_LOST,    STATE_WAITING_RESYNC },
+    { MODE_PRIMARY, STATE_WAITING_RESYNC,     OPERATION_RESYNC,          STATE_RESYNCHRONIZING },
+    { MODE_PRIMARY, STATE_WAITING_RESYNC,     OPERATION_RESUME,          STATE_WAITING_RESYNC },
+    { MODE_PRIMARY, STATE_RESYNCHRONIZING,    OPERATION_RESYNC_DONE,     STATE_REPLICATING },
+    { MODE_PRIMARY, STATE_RESYNCHRONIZING,    OPERATION_SUSPEND,         STATE_RESYNC_SUSPENDED },
+    { MODE_PRIMARY, STATE_RESYNC_SUSPENDED,   OPERATION_RESUME,          STATE_RESYNCHRONIZING },
+    { MODE_PRIMARY, STATE_SUSPENDED,          OPERATION_RESUME,          INTERRUPTED },
+    { MODE_PRIMARY, STATE_CRITICAL,           OPERATION_RESUME,          INTERRUPTED },
+
+    { MODE_REPLICA, STATE_WAITING_INITIAL,    OPERATION_INITIAL_DONE,    STATE_REPLICATING },
+    { MODE_REPLICA, STATE_WAITING_INITIAL,    OPERATION_SUSPEND,         STATE_SUSPENDED },
+    { MODE_REPLICA, STATE_REPLICATING,        OPERATION_SUSPEND,         STATE_SUSPENDED },
+    { MODE_REPLICA, STATE_REPLICATING,        OPERATION_RESYNC,          STATE_RESYNCHRONIZING },
+    { MODE_REPLICA, STATE_REPLICATING,        OPERATION_FAILOVER,        STATE_FAILOVER_RUNNING },
+    { MODE_REPLICA, STATE_SUSPENDED,          OPERATION_RESUME,          INTERRUPTED },
+    { MODE_REPLICA, STATE_SUSPENDED,          OPERATION_FAILOVER,        STATE_FAILOVER_RUNNING },
+    { MODE_REPLICA, STATE_CRITICAL,           OPERATION_RESUME,          INTERRUPTED },
+    { MODE_REPLICA, STATE_RESYNCHRONIZING,    OPERATION_RESYNC_DONE,     STATE_REPLICATING },
+    { MODE_REPLICA, STATE_RESYNCHRONIZING,    OPERATION_SUSPEND,         STATE_RESYNC_SUSPENDED },
+    { MODE_REPLICA, STATE_RESYNCHRONIZING,    OPERATION_FAILOVER,        STATE_FAILOVER_RUNNING },
+    { MODE_REPLICA, STATE_RESYNC_SUSPENDED,   OPERATION_RESUME,          STATE_RESYNCHRONIZING },
+    { MODE_REPLICA, STATE_DISK_UPDATE,        OPERATION_FAILOVER,        STATE_FAILOVER_RUNNING },
+    { MODE_REPLICA, STATE_FAILOVER_RUNNING,   OPERATION_FAILOVER_DONE,   STATE_RECOVERED },
+    { MODE_REPLICA, STATE_FAILOVER_RUNNING,   OPERATION_FAILOVER_FAILED, STATE_REPLICATING },
+    { MODE_REPLICA, STATE_FAILOVER_RUNNING,   OPERATION_REVERT,          STATE_REPLICATING },
+    { MODE_REPLICA, STATE_RECOVERED,          OPERATION_REVERT,          STATE_REPLICATING },
+};
+
+static const char *const operation_names[N_OPERATIONS] = {
+    [OPERATION_CREATE] = "enable replication",
+    [OPERATION_START_INITIAL] = "start initial replication",
+    [OPERATION_INITIAL_DONE] = "complete initial replication",
+    [OPERATION_CANCEL_INITIAL] = "cancel initial replication",
+    [OPERATION_SUSPEND] = "suspend replication",
+    [OPERATION_RESUME] = "resume replication",
+    [OPERATION_CHANGES_LOST] = "require a resynchronization",
+    [OPERATION_RESYNC] = "resynchronize",
+    [OPERATION_RESYNC_DONE] = "complete resynchronization",
+    [OPERATION_FAILOVER] = "fail over",
+    [OPERATION_FAILOVER_DONE] = "complete the failover",
+    [OPERATION_FAILOVER_FAILED] = "take the failover back",
+    [OPERATION_REVERT] = "revert the failover",
+    [OPERATION_REMOVE] = "remove replication",
+};
+
+const char *
+operation_name(Operation operation)
+{
+    return operation_names[operation];
+}
+
+const char *
+replication_state_name(ReplicationState state)
+{
+    static const char *const names[] = {
+        "disabled", "ready for initial replication", "initial replication not complete", "replicating",
+        "prepared for planned failover", "failed over", "failover committed", "suspended", "critical",
+        "waiting for resynchronization", "resynchronizing", "resynchronization suspended", "failover in progress",
+        "failback in progress", "failback complete", "disk update in progress", "disk update critical", "unknown",
+        "changing role",
+    };
+    return (unsigned)state < G_N_ELEMENTS(names) ? names[state] : "unknown";
+}
+
+const char *
+replication_mode_name(ReplicationMode mode)
+{
+    static const char *const names[] = { "not replicated", "primary", "replica", "test replica", "extended replica" };
+    return (unsigned)mode < G_N_ELEMENTS(names) ? names[mode] : "unknown";
+}
+
+bool
+state_table_next(ReplicationMode mode, ReplicationState state, ReplicationState resume_state, Operation operation,
+                 ReplicationState *ret_next, GError **error)
+{
+    if (operation == OPERATION_REMOVE && mode != MODE_NONE && mode != MODE_TEST_REPLICA && state != STATE_DISABLED) {
+        *ret_next = STATE_DISABLED;
+        return true;
+    }
+    ReplicationMode row_mode = mode == MODE_EXTENDED_REPLICA ? MODE_REPLICA : mode;
+    for (size_t i = 0; i < G_N_ELEMENTS(transitions); i++) {
+        if (transitions[i].mode == row_mode && transitions[i].state == state && transitions[i].operation == operation) {
+            *ret_next = transitions[i].next == INTERRUPTED ? resume_state : transitions[i].next;
+            return true;
+        }
+    }
+    g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_STATE, "cannot %s: the VM is %s, state: %s",
+                operation_name(operation), replication_mode_name(mode), replication_state_name(state));
+    return false;
+}

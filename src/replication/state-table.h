@@ -1,0 +1,39 @@
+/* state-table: which operation is possible in which mode and state, and where it leads.
+ *
+ * One table; a pair that is not in it is refused with REPLICATION_ERROR_INVALID_STATE. Pure.
+ */
+#pragma once
+
+#include "replication/service.h"
+
+typedef enum {
+    OPERATION_CREATE,
+    OPERATION_START_INITIAL,
+    OPERATION_INITIAL_DONE,      /* the first copy is complete */
+    OPERATION_CANCEL_INITIAL,
+    OPERATION_SUSPEND,
+    OPERATION_RESUME,
+    OPERATION_CHANGES_LOST,      /* bitmap or position unknown */
+    OPERATION_RESYNC,            /* starts */
+    OPERATION_RESYNC_DONE,
+    OPERATION_FAILOVER,
+    OPERATION_FAILOVER_DONE,
+    OPERATION_FAILOVER_FAILED,
+    OPERATION_REVERT,
+    OPERATION_REMOVE,
+    N_OPERATIONS,
+} Operation;
+
+/* "failover" and the like, for messages. */
+const char *operation_name(Operation operation);
+const char *replication_state_name(ReplicationState state);
+const char *replication_mode_name(ReplicationMode mode);
+
+/**
+ * state_table_next:
+ * @resume_state: what a suspension interrupted; RESUME leads there
+ *
+ * Returns: true with the next state, or false with @error saying what the state allows.
+ */
+bool state_table_next(ReplicationMode mode, ReplicationState state, ReplicationState resume_state, Operation operation,
+                      ReplicationState *ret_next, GError **error);

@@ -1,0 +1,72 @@
+/* The copies that callers of the service get: only how they are freed. */
+#include "replication/service.h"
+
+void
+relationship_view_free(RelationshipView *self)
+{
+    if (self == NULL)
+        return;
+    g_free(self->vm_uuid);
+    g_free(self->vm_name);
+    g_free(self->last_error);
+    relationship_settings_free(self->settings);
+    g_free(self);
+}
+
+void
+vm_view_free(VmView *self)
+{
+    if (self == NULL)
+        return;
+    g_free(self->uuid);
+    g_free(self->name);
+    g_free(self->test_vm_uuid);
+    for (size_t i = 0; i < G_N_ELEMENTS(self->relationships); i++)
+        relationship_view_free(self->relationships[i]);
+    g_free(self);
+}
+
+void
+point_view_free(PointView *self)
+{
+    if (self == NULL)
+        return;
+    g_free(self->id);
+    g_free(self->vm_uuid);
+    g_free(self->vm_name);
+    g_free(self->parent_id);
+    g_free(self);
+}
+
+void
+disk_view_free(DiskView *self)
+{
+    if (self == NULL)
+        return;
+    g_free(self->target);
+    g_free(self->path);
+    g_free(self->format);
+    g_free(self->bus);
+    g_free(self->untrackable);
+    g_free(self);
+}
+
+void
+authorization_entry_free(AuthorizationEntry *self)
+{
+    if (self == NULL)
+        return;
+    g_free(self->allowed_primary);
+    g_free(self->trust_group);
+    g_free(self->storage_location);
+    g_free(self);
+}
+
+void
+service_settings_free(ServiceSettings *self)
+{
+    if (self == NULL)
+        return;
+    g_free(self->certificate_thumb_print);
+    g_free(self);
+}
