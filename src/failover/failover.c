@@ -1,0 +1,294 @@
+#include "failover/failover.h"
+
+#include "failover/overlay.h"
+#include "replication/replica-folder.h"
+#include "replication/service-private.h"
+#include "util/log.h"
+
+#include <string.h>
+
+static bool
+fail(GError **error, int code, const char *format, ...) G_GNUC_PRINTF(3, 4);
+
+static bool
+fail(GError **error, int code, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    g_autofree char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    g_set_error_literal(error, REPLICATION_ERROR, code, text);
+    return false;
+}
+
+static Member *
+find_replica(ReplicationService *self, const char *vm_uuid, const char *what, GError **error)
+{
+    g_autoptr(VirtDomain) domain = service_find_domain(self, vm_uuid, error);
+    if (domain == NULL)
+        return NULL;
+    g_autoptr(Member) member = service_find_member(self, vm_uuid);
+    if (member == NULL) {
+        fail(error, REPLICATION_ERROR_INVALID_STATE, "cannot %s: VM '%s' does not replicate", what, domain->name);
+        return NULL;
+    }
+    if (member->replica == NULL) {
+        fail(error, REPLICATION_ERROR_INVALID_STATE,
+             "cannot %s: VM '%s' is the primary here; do it on the host that holds its replica", what, domain->name);
+        return NULL;
+    }
+    if (domain->state != VIRT_OFF && domain->state != VIRT_CRASHED) {
+        fail(error, REPLICATION_ERROR_INVALID_STATE, "cannot %s: VM '%s' is running; turn it off first", what, domain->name);
+        return NULL;
+    }
+    return g_steal_pointer(&member);
+}
+
+/* ---- InitiateFailover ---- */
+
+static void
+free_text(gpointer text)
+{
+    g_free(text);
+}
+
+/* The position to go to: that of the point, or the latest. */
+static bool
+find_position(Member *member, const StoreRelationship *row, const char *point_id, uint64_t *ret_position, PointKind *ret_kind,
+              GError **error)
+{
+    g_autoptr(GPtrArray) points = store_points(member->service->context.store, row->vm_uuid, error);
+    if (points == NULL)
+        return false;
+    *ret_position = row->applied;
+    *ret_kind = row->last_kind;
+    for (guint i = 0; point_id != NULL && i < points->len; i++) {
+        const StorePoint *point = g_ptr_array_index(points, i);
+        if (g_ascii_strcasecmp(point->id, point_id) == 0) {
+            *ret_position = point->position;
+            *ret_kind = point->kind;
+            return true;
+        }
+    }
+    return point_id == NULL || fail(error, REPLICATION_ERROR_INVALID_PARAMETER, "VM '%s' has no recovery point %s",
+                                    row->vm_name, point_id);
+}
+
+/* A chosen point must not go while what was received after it is applied. */
+static bool
+hold_point(Member *member, const char *vm_uuid, const char *point_id, GError **error)
+{
+    g_autoptr(GPtrArray) points = store_points(member->service->context.store, vm_uuid, error);
+    for (guint i = 0; points != NULL && i < points->len; i++) {
+        StorePoint *point = g_ptr_array_index(points, i);
+        if (g_ascii_strcasecmp(point->id, point_id) != 0 || point->kept)
+            continue;
+        point->kept = true;
+        return store_point_save(member->service->context.store, point, error);
+    }
+    return points != NULL;
+}
+
+static char *
+failover_run_folder(Member *member)
+{
+    return g_strdup_printf("%s/f-%.13s", member->service->context.run_folder, relationship_vm(member->relationship));
+}
+
+static bool
+define_failed_over(Member *member, const StoreRelationship *row, GError **error)
+{
+    const ReplicationContext *context = &member->service->context;
+    g_autofree char *blobs = replica_failover_blob_folder(row->folder);
+    g_autoptr(GError) unregistered = NULL;
+    virt_host_undefine(context->virt, row->vm_uuid, NULL);
+    if (!replica_define(context, row, blobs, true, error))
+        return false;
+    g_auto(GStrv) ids = replica_folder_disks(row->folder, error);
+    if (ids == NULL)
+        return false;
+    if (!virt_checkpoint_adopt(context->virt, row->vm_uuid, OVERLAY_CHECKPOINT, (const char *const *)ids, &unregistered))
+        log_warning("failover", row->vm_name,
+                    "what is written from now on is in no checkpoint: %s; a later reverse will compare whole disks",
+                    unregistered->message);
+    return true;
+}
+
+static bool
+note_failed_over(Member *member, PointKind kind, GError **error)
+{
+    StoreRelationship *edit = relationship_edit(member->relationship);
+    edit->failed_over_kind = kind;
+    edit->state = STATE_RECOVERED;
+    return relationship_edit_end(member->relationship, edit, error);
+}
+
+/* Brings the replica back to where it receives: placeholder definition, empty overlays, disks held open. */
+static bool
+restore_replica(Member *member, GError **error)
+{
+    const ReplicationContext *context = &member->service->context;
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    g_autofree char *blobs = replica_blob_folder(row->folder);
+    virt_host_undefine(context->virt, row->vm_uuid, NULL);
+    return replica_make_overlays(row, error) && replica_define(context, row, blobs, false, error) &&
+           replica_open_disks(member->replica, error);
+}
+
+static bool
+set_state(Member *member, ReplicationState state, GError **error)
+{
+    StoreRelationship *edit = relationship_edit(member->relationship);
+    edit->state = state;
+    edit->failed_over_kind = POINT_KIND_NONE;
+    g_clear_pointer(&edit->failover_point, g_free);
+    return relationship_edit_end(member->relationship, edit, error);
+}
+
+static bool
+fail_over(Member *member, Job *job, const StoreRelationship *row, const char *point_id, GError **error)
+{
+    uint64_t position;
+    PointKind kind;
+    if (!find_position(member, row, point_id, &position, &kind, error))
+        return false;
+    g_autoptr(GPtrArray) chain = overlay_undo_chain(&member->service->context, row, position, error);
+    if (chain == NULL)
+        return false;
+    job_set_percent(job, 40);
+    replica_close_disks(member->replica);
+    g_autofree char *run = failover_run_folder(member);
+    if (!overlay_make(&member->service->context, row, chain, run, error))
+        return false;
+    job_set_percent(job, 80);
+    return define_failed_over(member, row, error) && note_failed_over(member, kind, error);
+}
+
+/* The state is FAILOVER_RUNNING in the store: a restart comes back to here. */
+static bool
+failover_job(Member *member, Job *job, void *data, GError **error)
+{
+    const char *point_id = data;
+    int64_t began = g_get_monotonic_time();
+    g_autoptr(StoreRelationship) before = relationship_row(member->relationship);
+    bool good = before->resync_passes > 0 || replica_apply_pending(member->replica, error);
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    job_set_percent(job, 20);
+    good = good && fail_over(member, job, row, point_id, error);
+    if (good) {
+        log_notice("failover", row->vm_name, "failed over to %s in %.1f s", point_id != NULL ? point_id : "the latest point",
+                   (double)(g_get_monotonic_time() - began) / G_USEC_PER_SEC);
+        return true;
+    }
+    g_autoptr(GError) restore_error = NULL;
+    if (!restore_replica(member, &restore_error))
+        log_error("failover", row->vm_name, "taking the failed failover back: %s", restore_error->message);
+    set_state(member, row->resume_state, NULL);
+    return false;
+}
+
+static bool
+begin_failover(Member *member, const char *point_id, GError **error)
+{
+    StoreRelationship *edit = relationship_edit(member->relationship);
+    ReplicationState next;
+    if (!state_table_next(edit->mode, edit->state, edit->resume_state, OPERATION_FAILOVER, &next, error)) {
+        relationship_edit_cancel(member->relationship, edit);
+        return false;
+    }
+    edit->resume_state = edit->state;
+    edit->state = next;
+    g_free(edit->failover_point);
+    edit->failover_point = g_strdup(point_id);
+    return relationship_edit_end(member->relationship, edit, error);
+}
+
+/* Everything that can refuse a failover without having changed anything. */
+static bool
+check_failover(Member *member, const char *point_id, GError **error)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    ReplicationState next;
+    uint64_t position;
+    PointKind kind;
+    if (!state_table_next(row->mode, row->state, row->resume_state, OPERATION_FAILOVER, &next, error))
+        return false;
+    if (!row->initial_complete)
+        return fail(error, REPLICATION_ERROR_INVALID_STATE,
+                    "cannot fail over: the first copy of VM '%s' is not complete, there is nothing to start from", row->vm_name);
+    if (!find_position(member, row, point_id, &position, &kind, error))
+        return false;
+    g_autoptr(GPtrArray) chain = overlay_undo_chain(&member->service->context, row, position, error);
+    return chain != NULL && (point_id == NULL || hold_point(member, row->vm_uuid, point_id, error));
+}
+
+bool
+failover_initiate(ReplicationService *service, const Caller *caller, const char *vm_uuid, const char *point_id,
+                  Job **ret_job, GError **error)
+{
+    *ret_job = NULL;
+    g_autoptr(Member) member = find_replica(service, vm_uuid, "fail over", error);
+    if (member == NULL || !relationship_begin_operation(member->relationship, "fail over", error))
+        return false;
+    GError *cause = NULL;
+    if (!check_failover(member, point_id, &cause) || !begin_failover(member, point_id, &cause)) {
+        relationship_end_operation(member->relationship);
+        return service_fail(cause, error);
+    }
+    *ret_job = job_list_add(replication_service_jobs(service), JOB_INITIATE_FAILOVER, relationship_vm(member->relationship),
+                            caller->user, "Failing over", false);
+    log_notice("failover", relationship_vm(member->relationship), "to %s, asked for by %s",
+               point_id != NULL ? point_id : "the latest point", caller->user);
+    service_run_job(member, *ret_job, failover_job, g_strdup(point_id), free_text);
+    return true;
+}
+
+/* ---- RevertFailover ---- */
+
+static bool
+revert_job(Member *member, Job *job, void *data, GError **error)
+{
+    if (!restore_replica(member, error))
+        return false;
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    if (!set_state(member, row->resync_passes > 0 ? STATE_RESYNCHRONIZING : STATE_REPLICATING, error))
+        return false;
+    log_notice("failover", row->vm_name, "reverted; replication goes on");
+    return true;
+}
+
+bool
+failover_revert(ReplicationService *service, const Caller *caller, const char *vm_uuid, Job **ret_job, GError **error)
+{
+    *ret_job = NULL;
+    g_autoptr(Member) member = find_replica(service, vm_uuid, "revert the failover", error);
+    if (member == NULL || !relationship_begin_operation(member->relationship, "revert the failover", error))
+        return false;
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    ReplicationState next;
+    if (!state_table_next(row->mode, row->state, row->resume_state, OPERATION_REVERT, &next, error)) {
+        relationship_end_operation(member->relationship);
+        return false;
+    }
+    *ret_job = job_list_add(replication_service_jobs(service), JOB_REVERT_FAILOVER, row->vm_uuid, caller->user,
+                            "Reverting the failover", false);
+    service_run_job(member, *ret_job, revert_job, NULL, NULL);
+    return true;
+}
+
+/* ---- a failover that a restart interrupted ---- */
+
+void
+failover_resume(ReplicationService *service, const char *vm_uuid)
+{
+    g_autoptr(Member) member = service_find_member(service, vm_uuid);
+    g_autoptr(GError) error = NULL;
+    if (member == NULL || !relationship_begin_operation(member->relationship, "fail over", &error))
+        return;
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    log_notice("failover", row->vm_name, "taking up the failover that was under way");
+    Job *job = job_list_add(replication_service_jobs(service), JOB_INITIATE_FAILOVER, row->vm_uuid, "restart", "Failing over",
+                            false);
+    service_run_job(member, job, failover_job, g_strdup(row->failover_point), free_text);
+    job_unref(job);
+}
