@@ -7,6 +7,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import hosts  # noqa: E402
 import tap  # noqa: E402
+from relay import Relay  # noqa: E402
 
 BUILD = sys.argv[1]
 
@@ -74,6 +75,35 @@ def test_replication_goes_on_after_a_revert():
         replica.failover(uuid)
         verdict = replica.check_disks()
         assert verdict.whole and verdict.last >= written, f"{verdict}, {written} was written before"
+
+
+def test_a_cut_cable_costs_nothing_but_time():
+    with hosts.Site(BUILD) as site:
+        primary, replica = site.host("p"), site.host("r")
+        guest = primary.add_guest()
+        uuid = guest.uuid
+        primary.start()
+        replica.start()
+        replica.enable_server("p")
+        relay = Relay(replica.port())
+        primary.power(uuid, hosts.POWER_ON)
+        primary.create_relationship(uuid, replica, RecoveryServerPortNumber=relay.port)
+        primary.start_replication(uuid)
+        replica.wait_state(uuid, hosts.REPLICATING, 120)
+        replica.wait_replication(uuid, 2)
+        for _ in range(3):
+            relay.cut()
+            before = primary.serial().reached()
+            primary.serial().wait_number(before + 200)  # the guest does not wait for a cable
+            relay.mend()
+            written = primary.serial().reached()
+            replica.wait_replication(uuid, 2, 120)
+        primary.wait_state(uuid, hosts.REPLICATING)
+        relay.close()
+        primary.stop()
+        replica.failover(uuid)
+        verdict = replica.check_disks()
+        assert verdict.whole and verdict.last >= written, f"{verdict}, {written} was acknowledged"
 
 
 if __name__ == "__main__":
