@@ -47,6 +47,24 @@ operation_style(const Operation *self)
                          .precise_arrays = request_option_true(self->request, "UsePreciseArrays", false) };
 }
 
+void
+operation_naming_error(const CimPath *path, GError *reason, GError **error)
+{
+    int code = -1;
+
+    if (g_error_matches(reason, CIM_ERROR, CIM_ERROR_INVALID_PARAMETER) ||
+        (g_error_matches(reason, CIM_ERROR, CIM_ERROR_AMBIGUOUS) && path->names->len == 0))
+        code = WSMAN_ERROR_SELECTORS_INSUFFICIENT;
+    else if (g_error_matches(reason, CIM_ERROR, CIM_ERROR_NO_SUCH_PROPERTY))
+        code = WSMAN_ERROR_SELECTORS_UNEXPECTED;
+    if (code < 0) {
+        g_propagate_error(error, reason);
+        return;
+    }
+    g_set_error_literal(error, WSMAN_ERROR, code, reason->message);
+    g_error_free(reason);
+}
+
 static bool
 need_resource(const Request *request, GError **error)
 {

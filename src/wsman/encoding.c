@@ -59,6 +59,8 @@ encoding_decode(GBytes *bytes, Encoding *encoding)
     const char *data = g_bytes_get_data(bytes, &length);
     g_autofree char *text = NULL;
 
+    if (data == NULL)
+        data = "";
     if (skip_mark(&data, &length, mark_utf8, sizeof mark_utf8))
         *encoding = ENCODING_UTF8;
     else if (skip_mark(&data, &length, mark_le, sizeof mark_le))

@@ -104,6 +104,16 @@ is_xml(const char *content_type)
            g_ascii_strncasecmp(content_type, "text/xml", strlen("text/xml")) == 0;
 }
 
+/* So that an answer can be given before a long body is sent. */
+static bool
+is_declared_too_long(const HttpRequest *http, gsize limit)
+{
+    const char *header = http_request_header(http, "Content-Length");
+    guint64 length = 0;
+
+    return header != NULL && !g_ascii_string_to_unsigned(header, 10, 0, limit, &length, NULL);
+}
+
 /* The body as UTF-8; NULL when an answer was given instead. */
 static char *
 read_message(WsmanEndpoint *self, HttpRequest *http, gsize limit, Encoding *ret_encoding)
@@ -118,7 +128,8 @@ read_message(WsmanEndpoint *self, HttpRequest *http, gsize limit, Encoding *ret_
         http_request_answer_text(http, 400, "Content-Type must be application/soap+xml.\n");
         return NULL;
     }
-    body = http_request_body(http, limit, &error);
+    if (!is_declared_too_long(http, limit))
+        body = http_request_body(http, limit, &error);
     if (body == NULL) {
         http_request_answer_text(http, 413, "The body is too large or incomplete.\n");
         return NULL;

@@ -107,12 +107,15 @@ call(Operation *self, const CimPath *path, const CimMethod *method, GError **err
 {
     g_autoptr(GHashTable) in = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, free_value);
     g_autoptr(GHashTable) out = NULL;
+    g_autoptr(GError) reason = NULL;
     uint32_t return_value = 0;
 
     if (!check_input(self->request->body, method, error) || !read_parameters(self, method, in, error))
         return false;
-    if (!cim_broker_invoke(self->server->broker, self->caller, path, method, in, &out, &return_value, &self->message, error))
+    if (!cim_broker_invoke(self->server->broker, self->caller, path, method, in, &out, &return_value, &self->message, &reason)) {
+        operation_naming_error(path, g_steal_pointer(&reason), error);
         return false;
+    }
     write_output(self, method, out, return_value);
     return true;
 }

@@ -40,6 +40,8 @@ bool operation_invoke(Operation *self, GError **error);
 bool operation_subscribe(Operation *self, GError **error);
 
 ValueStyle operation_style(const Operation *self);
+/* What the broker says about finding the instance at @path, as an error about selectors where it is one. Takes @reason. */
+void operation_naming_error(const CimPath *path, GError *reason, GError **error);
 
 /* Answer to an Enumerate whose results are known: a context, or the first items of an optimized one. Takes @items. */
 bool operation_start_enumeration(Operation *self, const xmlNode *enumerate, GPtrArray *items, bool is_xml, GError **error);

@@ -24,6 +24,8 @@ static const struct {
 } encoding_cases[] = {
     { "utf-8", "application/soap+xml;charset=UTF-8", "a\xc3\xa4", 3, "a\xc3\xa4", ENCODING_UTF8 },
     { "no-charset", "application/soap+xml", "ab", 2, "ab", ENCODING_UTF8 },
+    { "empty", "application/soap+xml", "", 0, "", ENCODING_UTF8 },
+    { "empty-utf-16", "application/soap+xml;charset=utf-16", "", 0, "", ENCODING_UTF16 },
     { "utf-8-mark", "application/soap+xml", "\xef\xbb\xbf" "ab", 5, "ab", ENCODING_UTF8 },
     { "quoted", "application/soap+xml; charset=\"utf-16\"", "\xff\xfe" "a\0b\0", 6, "ab", ENCODING_UTF16 },
     { "utf-16-be-mark", "application/soap+xml;charset=utf-16", "\xfe\xff\0a", 4, "a", ENCODING_UTF16BE },

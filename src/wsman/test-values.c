@@ -85,6 +85,7 @@ static const struct {
     { "epr-nil", &vm_type, "<P xsi:nil='1'/>", "NULL" },
     { "epr-unknown-key", &vm_type, "<P>" EPR_OF(VM_URI, "<w:Selector Name='Nonsense'>1</w:Selector>") "</P>", NULL },
     { "epr-no-class", &vm_type, "<P>" EPR_OF("http://example.org/x", "") "</P>", NULL },
+    { "epr-unknown-class", &vm_type, "<P>nonsense</P>", NULL },
     { "epr-strange-elements", &vm_type, "<P><x/></P>", NULL },
 };
 

@@ -7,28 +7,13 @@
 #include "wsman/xml-read.h"
 
 static bool
-has_key_selectors(const GPtrArray *selectors)
-{
-    for (guint i = 0; i < selectors->len; i++) {
-        if (g_ascii_strcasecmp(((const Selector *)g_ptr_array_index(selectors, i))->name, "__cimnamespace") != 0)
-            return true;
-    }
-    return false;
-}
-
-static bool
 get_instance(Operation *self, const CimPath *path, CimInstance **ret, GError **error)
 {
     g_autoptr(GError) reason = NULL;
 
     if (cim_broker_get(self->server->broker, self->caller, path, ret, &reason))
         return true;
-    if (g_error_matches(reason, CIM_ERROR, CIM_ERROR_AMBIGUOUS) && !has_key_selectors(self->request->selectors)) {
-        g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_SELECTORS_INSUFFICIENT, "Class '%s' has several instances; give the keys of one "
-                    "as selectors.", path->class_name);
-        return false;
-    }
-    g_propagate_error(error, g_steal_pointer(&reason));
+    operation_naming_error(path, g_steal_pointer(&reason), error);
     return false;
 }
 

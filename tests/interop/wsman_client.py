@@ -410,8 +410,7 @@ class WsmanClient:
         return ALL_CLASSES if class_name == '*' else CIM_SCHEMA + class_name
 
     def epr(self, thing):
-        """Epr of an Instance, an (Instance, Epr) pair's first, or an Epr itself. An instance without one needs its class's keys:
-        those that the server knows are asked for with EnumerateEPR when they are not among the usual ones."""
+        """Epr of an Instance, or an Epr itself. For an instance that came without one it is made from the usual key properties."""
         if isinstance(thing, Epr):
             return thing
         if thing.epr is not None:
