@@ -2,7 +2,7 @@
 #include "wsman/enumeration.h"
 #include "wsman/fault.h"
 
-#define LONG_USEC (3600 * G_USEC_PER_SEC)
+#define LONG_USEC (G_GINT64_CONSTANT(3600) * G_USEC_PER_SEC)
 
 static Enumeration *
 new_for(const char *user)
@@ -74,10 +74,11 @@ static void
 test_expiry(void)
 {
     EnumerationTable *table = enumeration_table_new(-1, 1, 1); /* everything is past its time at once */
-    g_autofree char *first = add(table, "a");
-    g_autofree char *second = add(table, "a"); /* and leaves its place */
+    g_autofree char *id = NULL;
 
-    g_assert_null(enumeration_table_take(table, second, "a", NULL));
+    g_free(add(table, "a"));
+    id = add(table, "a"); /* the first one left its place */
+    g_assert_null(enumeration_table_take(table, id, "a", NULL));
     g_assert_cmpuint(enumeration_table_count(table), ==, 0);
     enumeration_table_free(table);
 }
