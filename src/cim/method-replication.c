@@ -1,0 +1,164 @@
+/* Methods of Msvm_ReplicationService. */
+#include "cim/method.h"
+#include "cim/names.h"
+#include "failover/failover.h"
+
+#define NOT_SUPPORTED 1 /* of the methods that CIM_Service has */
+
+static CimInstance *
+required_instance(const MethodCall *call, const char *name, const char *class_name, GError **error)
+{
+    g_autoptr(GError) own_error = NULL;
+    CimInstance *instance = argument_instance(call, name, class_name, &own_error);
+
+    if (instance == NULL && own_error == NULL)
+        g_set_error(&own_error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_PARAMETER,
+                    "%s is missing: give the text of an instance of %s", name, class_name);
+    if (own_error != NULL)
+        g_propagate_error(error, g_steal_pointer(&own_error));
+    return instance;
+}
+
+static bool
+create_relationship(MethodCall *call, GError **error)
+{
+    g_autoptr(VmView) vm = argument_vm(call, "ComputerSystem", error);
+    g_autoptr(RelationshipSettings) settings = NULL;
+    Caller caller = { call->user };
+    CimInstance *instance;
+
+    if (vm == NULL)
+        return false;
+    instance = required_instance(call, "ReplicationSettingData", "Msvm_ReplicationSettingData", error);
+    if (instance == NULL)
+        return false;
+    settings = settings_from_instance(instance, vm, error);
+    cim_instance_free(instance);
+    return settings != NULL && replication_service_create(call->service, &caller, vm->uuid, settings, &call->job, error);
+}
+
+static bool
+start_replication(MethodCall *call, GError **error)
+{
+    g_autoptr(VmView) vm = argument_vm(call, "ComputerSystem", error);
+    const CimValue *location = argument(call, "InitialReplicationExportLocation");
+    const CimValue *start = argument(call, "StartTime");
+    Caller caller = { call->user };
+    unsigned type;
+
+    if (vm == NULL || !argument_uint(call, "InitialReplicationType", &type, error))
+        return false;
+    return replication_service_start_initial(call->service, &caller, vm->uuid, type, location == NULL ? NULL : location->v.string,
+                                             start == NULL ? 0 : cim_datetime_to_usec(start->v.string), &call->job, error);
+}
+
+static bool
+initiate_failover(MethodCall *call, GError **error)
+{
+    g_autoptr(VmView) vm = argument_vm(call, "ComputerSystem", error);
+    g_autofree char *point_id = NULL;
+    Caller caller = { call->user };
+
+    if (vm == NULL || !argument_point(call, "SnapshotSettingData", vm, &point_id, error))
+        return false;
+    return failover_initiate(call->service, &caller, vm->uuid, point_id, &call->job, error);
+}
+
+static bool
+revert_failover(MethodCall *call, GError **error)
+{
+    g_autoptr(VmView) vm = argument_vm(call, "ComputerSystem", error);
+    Caller caller = { call->user };
+
+    return vm != NULL && failover_revert(call->service, &caller, vm->uuid, &call->job, error);
+}
+
+static bool
+remove_relationship(MethodCall *call, GError **error)
+{
+    g_autoptr(VmView) vm = argument_vm(call, "ComputerSystem", error);
+    Caller caller = { call->user };
+    unsigned index;
+
+    if (vm == NULL || !argument_relationship(call, "ReplicationRelationship", vm, &index, error))
+        return false;
+    return replication_service_remove(call->service, &caller, vm->uuid, index, &call->job, error);
+}
+
+static bool
+modify_service_settings(MethodCall *call, GError **error)
+{
+    CimInstance *instance = required_instance(call, "SettingData", "Msvm_ReplicationServiceSettingData", error);
+    g_autoptr(ServiceSettings) settings = NULL;
+    Caller caller = { call->user };
+
+    if (instance == NULL)
+        return false;
+    settings = replication_service_settings(call->service);
+    service_settings_change(settings, instance);
+    cim_instance_free(instance);
+    return replication_service_set_settings(call->service, &caller, settings, &call->job, error);
+}
+
+static bool
+add_entry(MethodCall *call, GError **error)
+{
+    CimInstance *instance = required_instance(call, "AuthorizationEntry", "Msvm_ReplicationAuthorizationSettingData", error);
+    Caller caller = { call->user };
+    AuthorizationEntry *entry;
+    bool ok;
+
+    if (instance == NULL)
+        return false;
+    entry = entry_from_instance(instance, error);
+    cim_instance_free(instance);
+    ok = entry != NULL && replication_service_add_entry(call->service, &caller, entry, error);
+    authorization_entry_free(entry);
+    return ok;
+}
+
+static bool
+remove_entry(MethodCall *call, GError **error)
+{
+    const char *primary = argument_text(call, "AllowedPrimaryHostSystem", error);
+    Caller caller = { call->user };
+
+    return primary != NULL && replication_service_remove_entry(call->service, &caller, primary, error);
+}
+
+#define SERVICE "Msvm_ReplicationService"
+#define UNSUPPORTED(name, role) { SERVICE, name, role, NULL, REPLICATION_ERROR_NOT_SUPPORTED }
+
+/* In the order in which the class declares them. */
+const MethodRow replication_methods[] = {
+    { SERVICE, "CreateReplicationRelationship", CIM_ROLE_ADMINISTRATOR, create_relationship },
+    UNSUPPORTED("ModifyReplicationSettings", CIM_ROLE_ADMINISTRATOR),
+    { SERVICE, "RemoveReplicationRelationship", CIM_ROLE_ADMINISTRATOR, remove_relationship },
+    { SERVICE, "RemoveReplicationRelationshipEx", CIM_ROLE_ADMINISTRATOR, remove_relationship },
+    UNSUPPORTED("ReverseReplicationRelationship", CIM_ROLE_OPERATOR),
+    UNSUPPORTED("ChangeReplicationModeToPrimary", CIM_ROLE_OPERATOR),
+    { SERVICE, "StartReplication", CIM_ROLE_OPERATOR, start_replication },
+    UNSUPPORTED("ImportInitialReplica", CIM_ROLE_OPERATOR),
+    UNSUPPORTED("Resynchronize", CIM_ROLE_OPERATOR),
+    { SERVICE, "InitiateFailover", CIM_ROLE_OPERATOR, initiate_failover },
+    { SERVICE, "RevertFailover", CIM_ROLE_OPERATOR, revert_failover },
+    UNSUPPORTED("CommitFailover", CIM_ROLE_OPERATOR),
+    UNSUPPORTED("TestReplicaSystem", CIM_ROLE_OPERATOR),
+    UNSUPPORTED("SetFailoverNetworkAdapterSettings", CIM_ROLE_ADMINISTRATOR),
+    UNSUPPORTED("InitiateFailback", CIM_ROLE_OPERATOR),
+    { SERVICE, "ModifyServiceSettings", CIM_ROLE_ADMINISTRATOR, modify_service_settings },
+    { SERVICE, "AddAuthorizationEntry", CIM_ROLE_ADMINISTRATOR, add_entry },
+    UNSUPPORTED("ModifyAuthorizationEntry", CIM_ROLE_ADMINISTRATOR),
+    { SERVICE, "RemoveAuthorizationEntry", CIM_ROLE_ADMINISTRATOR, remove_entry },
+    UNSUPPORTED("SetAuthorizationEntry", CIM_ROLE_ADMINISTRATOR),
+    UNSUPPORTED("TestReplicationConnection", CIM_ROLE_ADMINISTRATOR),
+    UNSUPPORTED("GetSystemCertificates", CIM_ROLE_READER),
+    UNSUPPORTED("GetReplicationStatistics", CIM_ROLE_READER),
+    UNSUPPORTED("GetReplicationStatisticsEx", CIM_ROLE_READER),
+    UNSUPPORTED("ResetReplicationStatistics", CIM_ROLE_OPERATOR),
+    UNSUPPORTED("ResetReplicationStatisticsEx", CIM_ROLE_OPERATOR),
+    { SERVICE, "RequestStateChange", CIM_ROLE_READER, NULL, NOT_SUPPORTED },
+    { SERVICE, "StartService", CIM_ROLE_READER, NULL, NOT_SUPPORTED },
+    { SERVICE, "StopService", CIM_ROLE_READER, NULL, NOT_SUPPORTED },
+    { NULL },
+};

@@ -1,0 +1,46 @@
+/* provider: instances of a class, made from the views of replication/service.h.
+ *
+ * A class is a Provider row: how to list its views, how to find one by its key without listing all, and a table that says
+ * for each property where its value comes from. A property without a row is null. Stateless; safe from any thread.
+ */
+#pragma once
+
+#include "cim/cim.h"
+#include "replication/service.h"
+
+typedef CimValue *(*PropertyGetter)(ReplicationService *service, const void *view);
+
+typedef struct {
+    const char    *name;
+    PropertyGetter get;
+    const char    *constant; /* when @get is NULL: the text; of an array, its one item */
+} PropertyRow;
+
+typedef struct {
+    const char *class_name;
+    const char *key;          /* property whose text find() takes */
+    bool        is_singleton; /* may be addressed without keys */
+    /* Both answer REPLICATION_ERROR. find() gives NULL without an error when there is none. */
+    GPtrArray *(*list)(ReplicationService *service, GError **error); /* of views, owned by it */
+    void      *(*find)(ReplicationService *service, const char *key, GError **error);
+    GDestroyNotify free_view;
+    const PropertyRow *rows;  /* a NULL name ends it */
+} Provider;
+
+extern const Provider system_providers[], replication_providers[], job_providers[]; /* a NULL class_name ends each */
+
+/* Calls @each with every provider whose class is @ancestor or below it; with that class alone when @exact. */
+typedef bool (*ProviderFunc)(const Provider *provider, const CimClass *cim_class, void *data, GError **error);
+bool provider_foreach(const CimClass *ancestor, bool exact, ProviderFunc each, void *data, GError **error);
+
+/* Appends instances of @cim_class; with @key those with that key only. Errors are REPLICATION_ERROR. */
+bool provider_collect(const Provider *self, const CimClass *cim_class, ReplicationService *service, const char *key, GPtrArray *instances,
+                      GError **error);
+
+/* Instances of one class by its name; @key as above. */
+bool provider_collect_class(const char *class_name, ReplicationService *service, const char *key, GPtrArray *instances, GError **error);
+
+/* Sets the properties of rows with a constant. */
+void provider_set_constants(CimInstance *instance, const PropertyRow *rows);
+
+GPtrArray *provider_instances_new(void);

@@ -1,0 +1,646 @@
+#include "cim/test-service.h"
+
+#include <string.h>
+
+G_DEFINE_QUARK(replication-error-quark, replication_error)
+
+#define TEST_TIME (INT64_C(1714558830) * G_USEC_PER_SEC) /* 2024-05-01 10:20:30 UTC */
+
+struct ReplicationService {
+    GPtrArray *vms, *points, *entries; /* of views */
+    ServiceSettings settings;
+    JobList   *jobs;
+    TestCall   call;
+    bool       has_answer;
+    int        answer;
+};
+
+/* ---- jobs ---- */
+
+struct Job {
+    int     references;
+    JobView view;
+    bool    cancelled;
+};
+
+struct JobList {
+    GPtrArray *jobs;
+};
+
+static JobView *
+job_view_copy(const JobView *view)
+{
+    JobView *copy = g_memdup2(view, sizeof *view);
+
+    copy->id = g_strdup(view->id);
+    copy->vm_uuid = g_strdup(view->vm_uuid);
+    copy->owner = g_strdup(view->owner);
+    copy->description = g_strdup(view->description);
+    copy->error_text = g_strdup(view->error_text);
+    return copy;
+}
+
+static void
+job_view_clear(JobView *view)
+{
+    g_free(view->id);
+    g_free(view->vm_uuid);
+    g_free(view->owner);
+    g_free(view->description);
+    g_free(view->error_text);
+}
+
+void
+job_view_free(JobView *view)
+{
+    if (view == NULL)
+        return;
+    job_view_clear(view);
+    g_free(view);
+}
+
+Job *
+job_ref(Job *self)
+{
+    self->references++;
+    return self;
+}
+
+void
+job_unref(Job *self)
+{
+    if (self == NULL || --self->references > 0)
+        return;
+    job_view_clear(&self->view);
+    g_free(self);
+}
+
+JobView *
+job_view(Job *self)
+{
+    return job_view_copy(&self->view);
+}
+
+const char *
+job_id(const Job *self)
+{
+    return self->view.id;
+}
+
+void
+job_end(Job *self, const GError *error)
+{
+    self->view.state = error == NULL ? JOB_COMPLETED : JOB_EXCEPTION;
+    self->view.percent = 100;
+    self->view.cancellable = false;
+    self->view.error_code = error == NULL ? 0 : error->code;
+    self->view.error_text = error == NULL ? NULL : g_strdup(error->message);
+    self->view.ended_usec = self->view.changed_usec = g_get_real_time();
+}
+
+bool
+job_cancel(Job *self)
+{
+    if (!self->view.cancellable)
+        return false;
+    self->cancelled = true;
+    return true;
+}
+
+bool
+job_is_cancelled(Job *self)
+{
+    return self->cancelled;
+}
+
+JobList *
+job_list_new(void)
+{
+    JobList *self = g_new0(JobList, 1);
+
+    self->jobs = g_ptr_array_new_with_free_func((GDestroyNotify) job_unref);
+    return self;
+}
+
+void
+job_list_free(JobList *self)
+{
+    g_ptr_array_unref(self->jobs);
+    g_free(self);
+}
+
+Job *
+job_list_add(JobList *self, JobType type, const char *vm_uuid, const char *owner, const char *description, bool cancellable)
+{
+    Job *job = g_new0(Job, 1);
+
+    job->references = 1;
+    job->view = (JobView) {
+        .id = g_uuid_string_random(), .vm_uuid = g_strdup(vm_uuid), .owner = g_strdup(owner),
+        .description = g_strdup(description), .type = type, .state = JOB_RUNNING, .percent = 0, .cancellable = cancellable,
+        .submitted_usec = g_get_real_time(), .started_usec = g_get_real_time(), .changed_usec = g_get_real_time(),
+    };
+    g_ptr_array_add(self->jobs, job_ref(job));
+    return job;
+}
+
+Job *
+job_list_find(JobList *self, const char *id)
+{
+    for (unsigned i = 0; i < self->jobs->len; i++) {
+        Job *job = self->jobs->pdata[i];
+        if (strcmp(job->view.id, id) == 0)
+            return job_ref(job);
+    }
+    return NULL;
+}
+
+GPtrArray *
+job_list_all(JobList *self)
+{
+    GPtrArray *views = g_ptr_array_new_with_free_func((GDestroyNotify) job_view_free);
+
+    for (unsigned i = 0; i < self->jobs->len; i++)
+        g_ptr_array_add(views, job_view(self->jobs->pdata[i]));
+    return views;
+}
+
+/* ---- views ---- */
+
+RelationshipSettings *
+relationship_settings_new(void)
+{
+    RelationshipSettings *self = g_new0(RelationshipSettings, 1);
+
+    self->authentication_type = 2;
+    self->compression_enabled = true;
+    self->replicate_host_kvp_items = true;
+    self->auto_resynchronize_start_sec = 18 * 3600 + 30 * 60;
+    self->auto_resynchronize_end_sec = 6 * 3600;
+    self->replication_interval_sec = 300;
+    return self;
+}
+
+RelationshipSettings *
+relationship_settings_copy(const RelationshipSettings *self)
+{
+    RelationshipSettings *copy = g_memdup2(self, sizeof *self);
+
+    copy->certificate_thumb_print = g_strdup(self->certificate_thumb_print);
+    copy->root_certificate_thumb_print = g_strdup(self->root_certificate_thumb_print);
+    copy->recovery_connection_point = g_strdup(self->recovery_connection_point);
+    copy->recovery_host_system = g_strdup(self->recovery_host_system);
+    copy->primary_connection_point = g_strdup(self->primary_connection_point);
+    copy->primary_host_system = g_strdup(self->primary_host_system);
+    copy->included_disks = g_strdupv(self->included_disks);
+    copy->additional_settings = g_strdup(self->additional_settings);
+    return copy;
+}
+
+void
+relationship_settings_free(RelationshipSettings *self)
+{
+    if (self == NULL)
+        return;
+    g_free(self->certificate_thumb_print);
+    g_free(self->root_certificate_thumb_print);
+    g_free(self->recovery_connection_point);
+    g_free(self->recovery_host_system);
+    g_free(self->primary_connection_point);
+    g_free(self->primary_host_system);
+    g_strfreev(self->included_disks);
+    g_free(self->additional_settings);
+    g_free(self);
+}
+
+void
+relationship_view_free(RelationshipView *self)
+{
+    if (self == NULL)
+        return;
+    g_free(self->vm_uuid);
+    g_free(self->vm_name);
+    relationship_settings_free(self->settings);
+    g_free(self->last_error);
+    g_free(self);
+}
+
+void
+vm_view_free(VmView *self)
+{
+    if (self == NULL)
+        return;
+    g_free(self->uuid);
+    g_free(self->name);
+    g_free(self->test_vm_uuid);
+    relationship_view_free(self->relationships[0]);
+    relationship_view_free(self->relationships[1]);
+    g_free(self);
+}
+
+void
+point_view_free(PointView *self)
+{
+    if (self == NULL)
+        return;
+    g_free(self->id);
+    g_free(self->vm_uuid);
+    g_free(self->vm_name);
+    g_free(self->parent_id);
+    g_free(self);
+}
+
+void
+disk_view_free(DiskView *self)
+{
+    if (self == NULL)
+        return;
+    g_free(self->target);
+    g_free(self->path);
+    g_free(self->format);
+    g_free(self->bus);
+    g_free(self->untrackable);
+    g_free(self);
+}
+
+void
+authorization_entry_free(AuthorizationEntry *self)
+{
+    if (self == NULL)
+        return;
+    g_free(self->allowed_primary);
+    g_free(self->trust_group);
+    g_free(self->storage_location);
+    g_free(self);
+}
+
+void
+service_settings_free(ServiceSettings *self)
+{
+    if (self == NULL)
+        return;
+    g_free(self->certificate_thumb_print);
+    g_free(self);
+}
+
+static RelationshipView *
+relationship_copy(const RelationshipView *self)
+{
+    RelationshipView *copy;
+
+    if (self == NULL)
+        return NULL;
+    copy = g_memdup2(self, sizeof *self);
+    copy->vm_uuid = g_strdup(self->vm_uuid);
+    copy->vm_name = g_strdup(self->vm_name);
+    copy->settings = relationship_settings_copy(self->settings);
+    return copy;
+}
+
+static VmView *
+vm_copy(const VmView *self)
+{
+    VmView *copy = g_memdup2(self, sizeof *self);
+
+    copy->uuid = g_strdup(self->uuid);
+    copy->name = g_strdup(self->name);
+    copy->relationships[0] = relationship_copy(self->relationships[0]);
+    copy->relationships[1] = relationship_copy(self->relationships[1]);
+    return copy;
+}
+
+static PointView *
+point_copy(const PointView *self)
+{
+    PointView *copy = g_memdup2(self, sizeof *self);
+
+    copy->id = g_strdup(self->id);
+    copy->vm_uuid = g_strdup(self->vm_uuid);
+    copy->vm_name = g_strdup(self->vm_name);
+    copy->parent_id = g_strdup(self->parent_id);
+    return copy;
+}
+
+/* ---- content ---- */
+
+static void
+add_vm(ReplicationService *self, const char *uuid, const char *name, ReplicationMode mode, ReplicationState state, PowerState power,
+       unsigned n_relationships)
+{
+    VmView *vm = g_new0(VmView, 1);
+
+    vm->uuid = g_strdup(uuid);
+    vm->name = g_strdup(name);
+    vm->mode = mode;
+    vm->power = power;
+    vm->created_usec = TEST_TIME;
+    vm->process_id = power == POWER_RUNNING ? 4711 : 0;
+    vm->started_usec = power == POWER_RUNNING ? TEST_TIME : 0;
+    vm->n_relationships = n_relationships;
+    for (unsigned i = 0; i < n_relationships; i++) {
+        RelationshipView *view = vm->relationships[i] = g_new0(RelationshipView, 1);
+        view->vm_uuid = g_strdup(uuid);
+        view->vm_name = g_strdup(name);
+        view->index = i;
+        view->state = i == 0 ? state : STATE_DISABLED;
+        view->health = view->state == STATE_DISABLED ? HEALTH_NOT_APPLICABLE : HEALTH_OK;
+        view->last_replication_usec = view->state == STATE_DISABLED ? 0 : TEST_TIME;
+        view->settings = relationship_settings_new();
+    }
+    g_ptr_array_add(self->vms, vm);
+}
+
+static void
+add_point(ReplicationService *self, const char *id, const char *parent_id, PointKind kind, unsigned position, bool latest)
+{
+    PointView *point = g_new0(PointView, 1);
+
+    *point = (PointView) {
+        .id = g_strdup(id), .vm_uuid = g_strdup(TEST_REPLICA), .vm_name = g_strdup("db"), .kind = kind, .position = position,
+        .taken_usec = TEST_TIME + (int64_t) position * 3600 * G_USEC_PER_SEC, .latest = latest, .parent_id = g_strdup(parent_id),
+    };
+    g_ptr_array_add(self->points, point);
+}
+
+ReplicationService *
+test_service_new(void)
+{
+    ReplicationService *self = g_new0(ReplicationService, 1);
+
+    self->vms = g_ptr_array_new_with_free_func((GDestroyNotify) vm_view_free);
+    self->points = g_ptr_array_new_with_free_func((GDestroyNotify) point_view_free);
+    self->entries = g_ptr_array_new_with_free_func((GDestroyNotify) authorization_entry_free);
+    self->jobs = job_list_new();
+    self->settings = (ServiceSettings) { .allowed_authentication_type = 2, .http_port = 80, .https_port = 443,
+                                         .monitoring_interval_sec = 43200, .monitoring_start_sec = 32400 };
+    add_vm(self, TEST_PRIMARY, "web", MODE_PRIMARY, STATE_REPLICATING, POWER_RUNNING, 1);
+    add_vm(self, TEST_REPLICA, "db", MODE_REPLICA, STATE_REPLICATING, POWER_OFF, 2);
+    add_vm(self, TEST_IDLE, "idle", MODE_NONE, STATE_DISABLED, POWER_OFF, 1);
+    add_point(self, TEST_POINT_1, NULL, POINT_KIND_STANDARD, 1, false);
+    add_point(self, TEST_POINT_2, TEST_POINT_1, POINT_KIND_APPLICATION_CONSISTENT, 2, false);
+    add_point(self, TEST_POINT_3, TEST_POINT_2, POINT_KIND_STANDARD, 3, true);
+    return self;
+}
+
+static void
+call_clear(TestCall *call)
+{
+    g_free(call->user);
+    g_free(call->vm_uuid);
+    g_free(call->text);
+    relationship_settings_free(call->settings);
+    memset(call, 0, sizeof *call);
+}
+
+void
+test_service_free(ReplicationService *self)
+{
+    call_clear(&self->call);
+    g_ptr_array_unref(self->vms);
+    g_ptr_array_unref(self->points);
+    g_ptr_array_unref(self->entries);
+    g_free(self->settings.certificate_thumb_print);
+    job_list_free(self->jobs);
+    g_free(self);
+}
+
+const TestCall *
+test_service_last_call(ReplicationService *self)
+{
+    return &self->call;
+}
+
+void
+test_service_refuse_next(ReplicationService *self, int code)
+{
+    self->has_answer = true;
+    self->answer = code;
+}
+
+/* ---- reading ---- */
+
+const char *
+replication_service_host_name(ReplicationService *self)
+{
+    return TEST_HOST;
+}
+
+GPtrArray *
+replication_service_vms(ReplicationService *self, GError **error)
+{
+    GPtrArray *vms = g_ptr_array_new_with_free_func((GDestroyNotify) vm_view_free);
+
+    for (unsigned i = 0; i < self->vms->len; i++)
+        g_ptr_array_add(vms, vm_copy(self->vms->pdata[i]));
+    return vms;
+}
+
+VmView *
+replication_service_vm(ReplicationService *self, const char *uuid, GError **error)
+{
+    for (unsigned i = 0; i < self->vms->len; i++) {
+        const VmView *vm = self->vms->pdata[i];
+        if (strcmp(vm->uuid, uuid) == 0)
+            return vm_copy(vm);
+    }
+    g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_PARAMETER, "There is no VM %s on this host", uuid);
+    return NULL;
+}
+
+GPtrArray *
+replication_service_points(ReplicationService *self, const char *vm_uuid, GError **error)
+{
+    GPtrArray *points = g_ptr_array_new_with_free_func((GDestroyNotify) point_view_free);
+
+    for (unsigned i = 0; i < self->points->len; i++) {
+        if (strcmp(((PointView *) self->points->pdata[i])->vm_uuid, vm_uuid) == 0)
+            g_ptr_array_add(points, point_copy(self->points->pdata[i]));
+    }
+    return points;
+}
+
+PointView *
+replication_service_point(ReplicationService *self, const char *point_id, GError **error)
+{
+    for (unsigned i = 0; i < self->points->len; i++) {
+        const PointView *point = self->points->pdata[i];
+        if (strcmp(point->id, point_id) == 0)
+            return point_copy(point);
+    }
+    g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_PARAMETER, "There is no recovery point %s", point_id);
+    return NULL;
+}
+
+GPtrArray *
+replication_service_disks(ReplicationService *self, const char *vm_uuid, GError **error)
+{
+    static const char *const targets[] = { "vda", "vdb", "sda" };
+    GPtrArray *disks = g_ptr_array_new_with_free_func((GDestroyNotify) disk_view_free);
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(targets); i++) {
+        DiskView *disk = g_new0(DiskView, 1);
+        disk->target = g_strdup(targets[i]);
+        disk->path = g_strdup_printf("/images/%s-%s.qcow2", vm_uuid, targets[i]);
+        disk->size_bytes = 1024 * 1024;
+        disk->replicable = targets[i][0] == 'v';
+        g_ptr_array_add(disks, disk);
+    }
+    return disks;
+}
+
+ServiceSettings *
+replication_service_settings(ReplicationService *self)
+{
+    ServiceSettings *copy = g_memdup2(&self->settings, sizeof self->settings);
+
+    copy->certificate_thumb_print = g_strdup(self->settings.certificate_thumb_print);
+    return copy;
+}
+
+GPtrArray *
+replication_service_entries(ReplicationService *self)
+{
+    GPtrArray *entries = g_ptr_array_new_with_free_func((GDestroyNotify) authorization_entry_free);
+
+    for (unsigned i = 0; i < self->entries->len; i++) {
+        const AuthorizationEntry *entry = self->entries->pdata[i];
+        AuthorizationEntry *copy = g_new0(AuthorizationEntry, 1);
+        *copy = (AuthorizationEntry) { g_strdup(entry->allowed_primary), g_strdup(entry->trust_group),
+                                       g_strdup(entry->storage_location) };
+        g_ptr_array_add(entries, copy);
+    }
+    return entries;
+}
+
+JobList *
+replication_service_jobs(ReplicationService *self)
+{
+    return self->jobs;
+}
+
+/* ---- doing ---- */
+
+static bool
+do_call(ReplicationService *self, const char *operation, const Caller *caller, const char *vm_uuid, JobType type, Job **ret_job,
+        GError **error)
+{
+    bool has_answer = self->has_answer;
+
+    self->has_answer = false;
+    call_clear(&self->call);
+    self->call.operation = operation;
+    self->call.user = g_strdup(caller->user);
+    self->call.vm_uuid = g_strdup(vm_uuid);
+    if (has_answer && self->answer != 0) {
+        g_set_error(error, REPLICATION_ERROR, self->answer, "Refused as the test wants");
+        return false;
+    }
+    if (ret_job != NULL)
+        *ret_job = has_answer ? NULL : job_list_add(self->jobs, type, vm_uuid, caller->user, operation, true);
+    return true;
+}
+
+bool
+replication_service_create(ReplicationService *self, const Caller *caller, const char *vm_uuid, const RelationshipSettings *settings,
+                           Job **ret_job, GError **error)
+{
+    bool ok = do_call(self, "create", caller, vm_uuid, JOB_CREATE_RELATIONSHIP, ret_job, error);
+
+    self->call.settings = relationship_settings_copy(settings);
+    return ok;
+}
+
+bool
+replication_service_start_initial(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned type,
+                                  const char *export_location, int64_t start_usec, Job **ret_job, GError **error)
+{
+    bool ok = do_call(self, "start", caller, vm_uuid, JOB_START_INITIAL, ret_job, error);
+
+    self->call.number = type;
+    self->call.text = g_strdup(export_location);
+    self->call.start_usec = start_usec;
+    return ok;
+}
+
+bool
+replication_service_change_state(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned index,
+                                 unsigned requested, Job **ret_job, GError **error)
+{
+    bool ok = do_call(self, "change-state", caller, vm_uuid, JOB_STATE_CHANGE, ret_job, error);
+
+    self->call.index = index;
+    self->call.number = requested;
+    return ok;
+}
+
+bool
+replication_service_remove(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned index, Job **ret_job,
+                           GError **error)
+{
+    bool ok = do_call(self, "remove", caller, vm_uuid, JOB_REMOVE_RELATIONSHIP, ret_job, error);
+
+    self->call.index = index;
+    return ok;
+}
+
+bool
+replication_service_power(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned requested, Job **ret_job,
+                          GError **error)
+{
+    bool ok = do_call(self, "power", caller, vm_uuid, JOB_START_VM, ret_job, error);
+
+    self->call.number = requested;
+    return ok;
+}
+
+bool
+replication_service_set_settings(ReplicationService *self, const Caller *caller, const ServiceSettings *settings, Job **ret_job,
+                                 GError **error)
+{
+    if (!do_call(self, "set-settings", caller, NULL, JOB_MODIFY_SERVICE, ret_job, error))
+        return false;
+    g_free(self->settings.certificate_thumb_print);
+    self->settings = *settings;
+    self->settings.certificate_thumb_print = g_strdup(settings->certificate_thumb_print);
+    return true;
+}
+
+bool
+replication_service_add_entry(ReplicationService *self, const Caller *caller, const AuthorizationEntry *entry, GError **error)
+{
+    AuthorizationEntry *copy;
+
+    if (!do_call(self, "add-entry", caller, NULL, JOB_MODIFY_SERVICE, NULL, error))
+        return false;
+    copy = g_new0(AuthorizationEntry, 1);
+    *copy = (AuthorizationEntry) { g_strdup(entry->allowed_primary), g_strdup(entry->trust_group), g_strdup(entry->storage_location) };
+    g_ptr_array_add(self->entries, copy);
+    self->call.text = g_strdup(entry->allowed_primary);
+    return true;
+}
+
+bool
+replication_service_remove_entry(ReplicationService *self, const Caller *caller, const char *allowed_primary, GError **error)
+{
+    if (!do_call(self, "remove-entry", caller, NULL, JOB_MODIFY_SERVICE, NULL, error))
+        return false;
+    self->call.text = g_strdup(allowed_primary);
+    g_ptr_array_set_size(self->entries, 0);
+    return true;
+}
+
+bool
+failover_initiate(ReplicationService *self, const Caller *caller, const char *vm_uuid, const char *point_id, Job **ret_job,
+                  GError **error)
+{
+    bool ok = do_call(self, "failover", caller, vm_uuid, JOB_INITIATE_FAILOVER, ret_job, error);
+
+    self->call.text = g_strdup(point_id);
+    return ok;
+}
+
+bool
+failover_revert(ReplicationService *self, const Caller *caller, const char *vm_uuid, Job **ret_job, GError **error)
+{
+    return do_call(self, "revert", caller, vm_uuid, JOB_REVERT_FAILOVER, ret_job, error);
+}
