@@ -28,7 +28,7 @@ gint virt_capture_poll_msec = 20;
 #define LOOK_AT_JOB_USEC   (1 * G_USEC_PER_SEC) /* an event may be lost with a connection */
 #define BITMAP_NAME        "dirty" /* of every export */
 #define END_TIMEOUT_SEC    60
-#define STALE_TIMEOUT_SEC  10
+#define UNDO_TIMEOUT_SEC   10
 
 struct VirtCapture {
     VirtHost  *host;
@@ -312,7 +312,7 @@ check_domain(VirtCapture *self, virDomainPtr domain, GError **error)
     if (state != VIR_DOMAIN_RUNNING && state != VIR_DOMAIN_BLOCKED && state != VIR_DOMAIN_PAUSED)
         return refuse(error, VIRT_ERROR_STATE, "VM '%s' is not running", virDomainGetName(domain));
     if (!virt_host_is_watched(self->host, self->uuid) &&
-        !virt_backup_job_end(self->host, self->uuid, self->scratch_folder, NULL, STALE_TIMEOUT_SEC, error))
+        !virt_release_jobs(self->host, self->uuid, self->scratch_folder, error))
         return false;
     virDomainJobInfo job = { 0 };
     if (virDomainGetJobInfo(domain, &job) < 0)
@@ -367,7 +367,7 @@ has_checkpoint(virDomainPtr domain, const char *name)
 static void
 undo_begin(VirtCapture *self, virDomainPtr domain, const VirtCaptureRequest *request)
 {
-    virt_backup_job_end(self->host, self->uuid, self->scratch_folder, self->socket, STALE_TIMEOUT_SEC, NULL);
+    virt_backup_job_end(self->host, self->uuid, self->scratch_folder, self->socket, UNDO_TIMEOUT_SEC, NULL);
     if (request->checkpoint != NULL && has_checkpoint(domain, request->checkpoint))
         virt_checkpoint_delete(self->host, self->uuid, request->checkpoint, NULL);
     remove_files(self);
@@ -422,7 +422,7 @@ virt_capture_begin(VirtHost *host, const VirtCaptureRequest *request, GError **e
     if (domain == NULL)
         return NULL;
     VirtCapture *self = capture_new(host, request);
-    if (!check_scratch(self, error) || !check_domain(self, domain, error)) {
+    if (!check_domain(self, domain, error) || !check_scratch(self, error)) {
         capture_free(self);
         return NULL;
     }

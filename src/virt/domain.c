@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#define START_TRIES 3
+
 void
 virt_domain_free(VirtDomain *self)
 {
@@ -178,10 +180,25 @@ virt_host_undefine(VirtHost *self, const char *uuid, GError **error)
     return operate(self, uuid, undefine, "undefined", error);
 }
 
+/* libvirt 9 may take the end of the QEMU before, which it hears of late, for the end of the one being started: a start
+ * right after a stop or a crash then fails with these words. The late news is gone by then, so the next try works. */
+static int
+start_again(virDomainPtr domain)
+{
+    int result = -1;
+    for (int i = 0; i < START_TRIES && result < 0; i++) {
+        result = virDomainCreate(domain);
+        const char *reason = result < 0 ? virGetLastErrorMessage() : "";
+        if (strstr(reason, "domain is no longer running") == NULL && strstr(reason, "domain is not running") == NULL)
+            break;
+    }
+    return result;
+}
+
 bool
 virt_host_start(VirtHost *self, const char *uuid, GError **error)
 {
-    return operate(self, uuid, virDomainCreate, "started", error);
+    return operate(self, uuid, start_again, "started", error);
 }
 
 bool

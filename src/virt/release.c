@@ -151,10 +151,9 @@ remove_left_scratch(const char *folder)
 }
 
 bool
-virt_release(VirtHost *host, const char *uuid, const char *scratch_folder, GError **error)
+virt_release_jobs(VirtHost *host, const char *uuid, const char *scratch_folder, GError **error)
 {
     GError *first = NULL;
-    thaw_all(host, uuid, scratch_folder, &first);
     release_notes(host, uuid, scratch_folder, &first);
     if (uuid != NULL)
         release_domain(host, uuid, scratch_folder, &first);
@@ -164,7 +163,21 @@ virt_release(VirtHost *host, const char *uuid, const char *scratch_folder, GErro
         g_propagate_error(error, first);
         return false;
     }
-    if (uuid == NULL)
+    return true;
+}
+
+bool
+virt_release(VirtHost *host, const char *uuid, const char *scratch_folder, GError **error)
+{
+    GError *first = NULL, *second = NULL;
+    thaw_all(host, uuid, scratch_folder, &first); /* a frozen guest feels it most */
+    if (!virt_release_jobs(host, uuid, scratch_folder, &second))
+        note_error(&first, second);
+    else if (uuid == NULL)
         remove_left_scratch(scratch_folder);
+    if (first != NULL) {
+        g_propagate_error(error, first);
+        return false;
+    }
     return true;
 }

@@ -94,14 +94,22 @@ guard(const char *root)
     _exit(0);
 }
 
+char *
+test_root_new(void)
+{
+    g_autoptr(GError) error = NULL;
+    char *root = g_dir_make_tmp("vrt-XXXXXX", &error);
+    g_assert_no_error(error);
+    guard(root);
+    return root;
+}
+
 TestBed *
 test_start(const char *root)
 {
     g_autoptr(GError) error = NULL;
     TestBed *self = g_new0(TestBed, 1);
-    self->root = root != NULL ? g_strdup(root) : g_dir_make_tmp("vrt-XXXXXX", &error);
-    g_assert_no_error(error);
-    guard(self->root);
+    self->root = g_strdup(root);
     self->scratch = g_build_filename(self->root, "scratch", NULL);
     g_mkdir(self->scratch, 0700);
     g_autofree char *uri = g_strdup_printf("qemu:///embed?root=%s", self->root);
@@ -236,6 +244,53 @@ test_has_file_of_ours(const char *folder)
             return true;
     }
     return false;
+}
+
+/* ---- captures ---- */
+
+const char *const test_both_disks[] = { "vda", "vdb", NULL };
+
+VirtCaptureRequest
+test_request(TestBed *self, const char *uuid, const char *job_id)
+{
+    return (VirtCaptureRequest){
+        .uuid = uuid, .job_id = job_id, .disks = test_both_disks, .scratch_folder = self->scratch,
+        .socket_folder = self->root, .scratch_max_bytes = UINT64_C(1) << 30, .timeout_sec = 60,
+    };
+}
+
+VirtCapture *
+test_begin(TestBed *self, const VirtCaptureRequest *request)
+{
+    g_autoptr(GError) error = NULL;
+    VirtCapture *capture = virt_capture_begin(self->host, request, &error);
+    g_assert_no_error(error);
+    g_assert_nonnull(capture);
+    return capture;
+}
+
+void
+test_make_checkpoint(TestBed *self, const char *uuid, const char *name)
+{
+    VirtCaptureRequest request = test_request(self, uuid, name);
+    request.checkpoint = name;
+    virt_capture_end(test_begin(self, &request));
+}
+
+void
+test_assert_no_checkpoint(TestBed *self, const char *uuid, const char *name)
+{
+    g_auto(GStrv) names = virt_checkpoint_list(self->host, uuid, NULL);
+    g_assert_nonnull(names);
+    g_assert_false(g_strv_contains((const char *const *)names, name));
+}
+
+void
+test_assert_clean(TestBed *self, const char *uuid)
+{
+    g_assert_false(test_has_job(self, uuid));
+    g_assert_false(test_has_file_of_ours(self->scratch));
+    g_assert_false(test_has_file_of_ours(self->root));
 }
 
 /* ---- looking into captures ---- */

@@ -6,7 +6,7 @@
 
 #include "virt/virt-private.h"
 
-#define TEST_DISK_MIB 48
+#define TEST_DISK_MIB 24
 
 typedef struct {
     char     *root;    /* of the hypervisor, with images, sockets and scratch in it */
@@ -14,7 +14,9 @@ typedef struct {
     VirtHost *host;
 } TestBed;
 
-/* A bed in a new private folder, or in @root when that is given. Skips the test program (NULL) where no guest can run. */
+/* A new private folder; it and the guests under it go with this process, however that ends. Call it before there are
+ * threads. (transfer full) */
+char    *test_root_new(void);
 TestBed *test_start(const char *root);
 void     test_stop(TestBed *self);
 
@@ -31,6 +33,18 @@ void test_guest_writes(TestBed *self, const char *uuid, unsigned writes);
 bool test_guest_is_running(TestBed *self, const char *uuid);
 bool test_has_job(TestBed *self, const char *uuid);
 bool test_has_file_of_ours(const char *folder);
+
+/* ---- captures ---- */
+
+extern const char *const test_both_disks[]; /* vda and vdb */
+
+/* A capture of both disks with ample bounds, to be changed by the caller. */
+VirtCaptureRequest test_request(TestBed *self, const char *uuid, const char *job_id);
+VirtCapture       *test_begin(TestBed *self, const VirtCaptureRequest *request); /* must succeed */
+void               test_make_checkpoint(TestBed *self, const char *uuid, const char *name);
+void               test_assert_no_checkpoint(TestBed *self, const char *uuid, const char *name);
+/* No job of anybody, no file of ours. */
+void               test_assert_clean(TestBed *self, const char *uuid);
 
 /* Round and number of failed writes that the guest left on @target, read through a capture's export; both
  * little-endian in the sector. */

@@ -84,6 +84,9 @@ void virt_job_note_remove(const char *scratch_folder, const char *job_id);
 /* False when @path is no such note. */
 bool virt_job_note_read(const char *path, char **ret_uuid, char **ret_socket);
 
+/* virt_release() without its thaw: jobs of @uuid (nullable: of all) in @scratch_folder, and guests they paused. */
+bool virt_release_jobs(VirtHost *host, const char *uuid, const char *scratch_folder, GError **error);
+
 /* The watchdog's period; tests slow it down to see what happens without it. Milliseconds, atomic. */
 extern gint virt_capture_poll_msec;
 
