@@ -224,7 +224,10 @@ test_write_typed(void)
     const xmlNode *root = xml_first_child(xmlDocGetRootElement(doc));
     g_autofree char *type = xml_attribute_of(xml_child(root, VM_SCHEMA_URI, "Name"), "type");
 
+    g_autofree char *type_of_date = xml_attribute_of(xml_child(root, VM_SCHEMA_URI, "InstallDate"), "type");
+
     g_assert_cmpstr(type, ==, "cim:cimString");
+    g_assert_null(type_of_date);
     xmlFreeDoc(doc);
     cim_instance_free(instance);
 }

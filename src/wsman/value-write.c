@@ -3,14 +3,14 @@
 #include "wsman/names.h"
 #include "wsman/values.h"
 
-/* WS-CIM names of the types (DSP0230), for xsi:type */
+/* WS-CIM names of the types (DSP0230), for xsi:type. Values that hold elements get none: a client that reads the parts of a
+ * datetime as an embedded instance takes the attribute for the name of its class, and fails. */
 static const char *const type_names[] = {
     [CIM_BOOLEAN] = "cim:cimBoolean", [CIM_UINT8] = "cim:cimUnsignedByte", [CIM_SINT8] = "cim:cimByte",
     [CIM_UINT16] = "cim:cimUnsignedShort", [CIM_SINT16] = "cim:cimShort", [CIM_UINT32] = "cim:cimUnsignedInt",
     [CIM_SINT32] = "cim:cimInt", [CIM_UINT64] = "cim:cimUnsignedLong", [CIM_SINT64] = "cim:cimLong",
     [CIM_REAL32] = "cim:cimFloat", [CIM_REAL64] = "cim:cimDouble", [CIM_CHAR16] = "cim:cimChar16",
-    [CIM_STRING] = "cim:cimString", [CIM_DATETIME] = "cim:cimDateTime", [CIM_REFERENCE] = "cim:cimReference",
-    [CIM_INSTANCE] = NULL, /* named after its class */
+    [CIM_STRING] = "cim:cimString", [CIM_DATETIME] = NULL, [CIM_REFERENCE] = NULL, [CIM_INSTANCE] = NULL,
 };
 
 static void write_scalar(XmlWriter *writer, const char *element, const CimValue *value, const ValueStyle *style, unsigned depth);
