@@ -281,12 +281,12 @@ allow_attrs(xmlNode *to, const xmlNode *from, const AllowedAttr *attrs, const ch
 {
     for (const xmlAttr *attr = from->properties; attr != NULL; attr = attr->next) {
         const char *name = (const char *)attr->name;
-        g_autofree char *value = attr->ns == NULL ? xml_attr(from, name) : NULL;
+        g_autofree char *value = attr->ns == NULL ? domxml_attr(from, name) : NULL;
         const AllowedAttr *rule = attrs;
         while (rule != NULL && rule->name != NULL && strcmp(rule->name, name) != 0)
             rule++;
         if (value != NULL && rule != NULL && rule->name != NULL && allow_value(rule->pattern, value)) {
-            xml_set(to, name, value);
+            domxml_set(to, name, value);
         } else {
             g_autofree char *at = g_strconcat("@", name, NULL);
             left_out_note(left_out, where, at);
@@ -299,16 +299,16 @@ allow_element(xmlNode *to, const xmlNode *node, const AllowedElement *rules, boo
               LeftOut *left_out)
 {
     const AllowedElement *rule = rules;
-    while (rule->name != NULL && !xml_is(node, rule->name))
+    while (rule->name != NULL && !domxml_is(node, rule->name))
         rule++;
-    g_autofree char *text = rule->text != NULL ? xml_text(node) : NULL;
+    g_autofree char *text = rule->text != NULL ? domxml_text(node) : NULL;
     if (rule->name == NULL || (rule->needs_kvm && !kvm) || (rule->text != NULL && !allow_value(rule->text, text))) {
-        if (!xml_is(node, "alias")) /* made up by libvirt for its own use */
+        if (!domxml_is(node, "alias")) /* made up by libvirt for its own use */
             left_out_note(left_out, where, (const char *)node->name);
         return NULL;
     }
     g_autofree char *path = where[0] != '\0' ? g_strconcat(where, "/", rule->name, NULL) : g_strdup(rule->name);
-    xmlNode *copy = xml_add(to, rule->name, text);
+    xmlNode *copy = domxml_add(to, rule->name, text);
     allow_attrs(copy, node, rule->attrs, path, left_out);
     if (rule->text == NULL)
         allow_children(copy, node, rule->children != NULL ? rule->children : (const AllowedElement[]){ { NULL } }, kvm,
@@ -320,6 +320,6 @@ void
 allow_children(xmlNode *to, const xmlNode *from, const AllowedElement *rules, bool kvm, const char *where,
                LeftOut *left_out)
 {
-    for (const xmlNode *child = xml_first(from); child != NULL; child = xml_next(child, NULL))
+    for (const xmlNode *child = domxml_first(from); child != NULL; child = domxml_next(child, NULL))
         allow_element(to, child, rules, kvm, where, left_out);
 }

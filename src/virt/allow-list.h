@@ -11,7 +11,7 @@
  */
 #pragma once
 
-#include "virt/xml.h"
+#include "virt/domxml.h"
 
 typedef struct {
     const char *name;

@@ -1,5 +1,5 @@
 #include "virt/virt-private.h"
-#include "virt/xml.h"
+#include "virt/domxml.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -22,15 +22,15 @@ virt_backup_job_free(VirtBackupJob *self)
 static VirtBackupJob *
 parse_job(const char *text)
 {
-    g_autoptr(xmlDoc) doc = xml_parse(text, NULL);
+    g_autoptr(xmlDoc) doc = domxml_parse(text, NULL);
     if (doc == NULL)
         return NULL;
     VirtBackupJob *self = g_new0(VirtBackupJob, 1);
     self->scratch = g_ptr_array_new_with_free_func(g_free);
     xmlNode *root = xmlDocGetRootElement(doc);
-    self->socket = xml_attr(xml_child(root, "server"), "socket");
-    for (xmlNode *disk = xml_child(xml_child(root, "disks"), "disk"); disk != NULL; disk = xml_next(disk, "disk")) {
-        char *path = xml_attr(xml_child(disk, "scratch"), "file");
+    self->socket = domxml_attr(domxml_child(root, "server"), "socket");
+    for (xmlNode *disk = domxml_child(domxml_child(root, "disks"), "disk"); disk != NULL; disk = domxml_next(disk, "disk")) {
+        char *path = domxml_attr(domxml_child(disk, "scratch"), "file");
         if (path != NULL)
             g_ptr_array_add(self->scratch, path);
     }

@@ -1,5 +1,5 @@
 #include "virt/virt-private.h"
-#include "virt/xml.h"
+#include "virt/domxml.h"
 
 #include "util/subprocess.h"
 

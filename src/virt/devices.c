@@ -1,5 +1,5 @@
 #include "virt/virt-private.h"
-#include "virt/xml.h"
+#include "virt/domxml.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -44,7 +44,7 @@ read_xml(VirtHost *host, virDomainPtr domain, GError **error)
         virt_fail(host, domain, error, "has a definition that cannot be read");
         return NULL;
     }
-    xmlDoc *doc = xml_parse(text, error);
+    xmlDoc *doc = domxml_parse(text, error);
     free(text);
     return doc;
 }
@@ -69,16 +69,16 @@ is_old_qcow2(const char *path)
 static char *
 why_untrackable(const VirtDisk *disk, const xmlNode *node, const char *vm)
 {
-    g_autofree char *type = xml_attr(node, "type");
+    g_autofree char *type = domxml_attr(node, "type");
     if (g_strcmp0(type, "file") != 0 && g_strcmp0(type, "block") != 0)
         return g_strdup_printf("disk '%s' of VM '%s' is on storage of type '%s'; move it to a qcow2 file or a qcow2 on a "
                                "block device, or exclude it from replication",
                                disk->target, vm, type != NULL ? type : "?");
-    if (xml_attr_is(node, "device", "lun"))
+    if (domxml_attr_is(node, "device", "lun"))
         return g_strdup_printf("disk '%s' of VM '%s' is a passed-through SCSI device, whose writes QEMU does not see; "
                                "use device='disk' with a qcow2 image, or exclude it",
                                disk->target, vm);
-    if (xml_child(node, "encryption") != NULL || xml_child(xml_child(node, "source"), "encryption") != NULL)
+    if (domxml_child(node, "encryption") != NULL || domxml_child(domxml_child(node, "source"), "encryption") != NULL)
         return g_strdup_printf("disk '%s' of VM '%s' is encrypted by QEMU; its replica would hold plain text, so it is "
                                "refused: encrypt inside the guest instead, or exclude it",
                                disk->target, vm);
@@ -97,21 +97,21 @@ static VirtDisk *
 disk_read(const xmlNode *node)
 {
     VirtDisk *disk = g_new0(VirtDisk, 1);
-    xmlNode *target = xml_child(node, "target"), *source = xml_child(node, "source");
-    disk->target = xml_attr(target, "dev");
-    disk->bus = xml_attr(target, "bus");
-    disk->path = xml_attr(source, "file");
+    xmlNode *target = domxml_child(node, "target"), *source = domxml_child(node, "source");
+    disk->target = domxml_attr(target, "dev");
+    disk->bus = domxml_attr(target, "bus");
+    disk->path = domxml_attr(source, "file");
     if (disk->path == NULL)
-        disk->path = xml_attr(source, "dev");
-    disk->format = xml_attr(xml_child(node, "driver"), "type");
+        disk->path = domxml_attr(source, "dev");
+    disk->format = domxml_attr(domxml_child(node, "driver"), "type");
     if (disk->format == NULL)
         disk->format = g_strdup("raw"); /* libvirt's meaning of no type */
-    disk->serial = xml_text(xml_child(node, "serial"));
+    disk->serial = domxml_text(domxml_child(node, "serial"));
 
-    g_autofree char *device = xml_attr(node, "device");
+    g_autofree char *device = domxml_attr(node, "device");
     bool removable = g_strcmp0(device, "cdrom") == 0 || g_strcmp0(device, "floppy") == 0;
-    disk->replicable = !removable && source != NULL && xml_child(node, "readonly") == NULL &&
-                       xml_child(node, "shareable") == NULL && xml_child(node, "transient") == NULL;
+    disk->replicable = !removable && source != NULL && domxml_child(node, "readonly") == NULL &&
+                       domxml_child(node, "shareable") == NULL && domxml_child(node, "transient") == NULL;
     return disk;
 }
 
@@ -140,8 +140,8 @@ virt_host_disks(VirtHost *self, const char *uuid, GError **error)
     if (doc == NULL)
         return NULL;
     g_autoptr(GPtrArray) disks = g_ptr_array_new_with_free_func((GDestroyNotify)virt_disk_free);
-    xmlNode *devices = xml_child(xmlDocGetRootElement(doc), "devices");
-    for (xmlNode *node = xml_child(devices, "disk"); node != NULL; node = xml_next(node, "disk")) {
+    xmlNode *devices = domxml_child(xmlDocGetRootElement(doc), "devices");
+    for (xmlNode *node = domxml_child(devices, "disk"); node != NULL; node = domxml_next(node, "disk")) {
         VirtDisk *disk = disk_read(node);
         g_ptr_array_add(disks, disk);
         disk_measure(disk, node, domain);
@@ -158,7 +158,7 @@ interface_source(const xmlNode *node)
     static const char *const names[] = { "network", "bridge", "dev", "name" };
     char *value = NULL;
     for (size_t i = 0; i < G_N_ELEMENTS(names) && value == NULL; i++)
-        value = xml_attr(xml_child(node, "source"), names[i]);
+        value = domxml_attr(domxml_child(node, "source"), names[i]);
     return value;
 }
 
@@ -172,14 +172,14 @@ virt_host_interfaces(VirtHost *self, const char *uuid, GError **error)
     if (doc == NULL)
         return NULL;
     GPtrArray *interfaces = g_ptr_array_new_with_free_func((GDestroyNotify)virt_interface_free);
-    xmlNode *devices = xml_child(xmlDocGetRootElement(doc), "devices");
-    for (xmlNode *node = xml_child(devices, "interface"); node != NULL; node = xml_next(node, "interface")) {
+    xmlNode *devices = domxml_child(xmlDocGetRootElement(doc), "devices");
+    for (xmlNode *node = domxml_child(devices, "interface"); node != NULL; node = domxml_next(node, "interface")) {
         VirtInterface *interface = g_new0(VirtInterface, 1);
-        interface->mac = xml_attr(xml_child(node, "mac"), "address");
-        interface->kind = xml_attr(node, "type");
+        interface->mac = domxml_attr(domxml_child(node, "mac"), "address");
+        interface->kind = domxml_attr(node, "type");
         interface->source = interface_source(node);
-        interface->model = xml_attr(xml_child(node, "model"), "type");
-        interface->alias = xml_attr(xml_child(node, "alias"), "name");
+        interface->model = domxml_attr(domxml_child(node, "model"), "type");
+        interface->alias = domxml_attr(domxml_child(node, "alias"), "name");
         g_ptr_array_add(interfaces, interface);
     }
     return interfaces;
@@ -196,7 +196,7 @@ virt_host_nvram_path(VirtHost *self, const char *uuid, char **ret_path, GError *
     g_autoptr(xmlDoc) doc = read_xml(self, domain, error);
     if (doc == NULL)
         return false;
-    g_autofree char *path = xml_text(xml_child(xml_child(xmlDocGetRootElement(doc), "os"), "nvram"));
+    g_autofree char *path = domxml_text(domxml_child(domxml_child(xmlDocGetRootElement(doc), "os"), "nvram"));
     *ret_path = path != NULL && path[0] != '\0' ? g_steal_pointer(&path) : NULL;
     return true;
 }

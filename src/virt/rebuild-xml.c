@@ -24,21 +24,21 @@ typedef struct {
 static void
 build_os(Builder *self, xmlNode *domain, const xmlNode *peer)
 {
-    xmlNode *from = xml_child(peer, "os"), *os = xml_add(domain, "os", NULL), *loader = xml_child(from, "loader");
-    bool efi = xml_attr_is(from, "firmware", "efi") || xml_attr_is(loader, "type", "pflash");
-    for (const xmlNode *child = xml_first(from); child != NULL; child = xml_next(child, NULL)) {
-        if (!efi || (!xml_is(child, "loader") && !xml_is(child, "nvram") && !xml_is(child, "firmware")))
+    xmlNode *from = domxml_child(peer, "os"), *os = domxml_add(domain, "os", NULL), *loader = domxml_child(from, "loader");
+    bool efi = domxml_attr_is(from, "firmware", "efi") || domxml_attr_is(loader, "type", "pflash");
+    for (const xmlNode *child = domxml_first(from); child != NULL; child = domxml_next(child, NULL)) {
+        if (!efi || (!domxml_is(child, "loader") && !domxml_is(child, "nvram") && !domxml_is(child, "firmware")))
             allow_element(os, child, allowed_in_os, self->kvm, "os", self->left_out);
     }
     if (!efi)
         return;
     /* libvirt picks the firmware image; the peer says only whether it checks signatures. */
-    xml_set(os, "firmware", "efi");
-    bool secure = xml_attr_is(loader, "secure", "yes");
-    xmlNode *ours = xml_add(os, "loader", NULL);
-    xml_set(ours, "secure", secure ? "yes" : "no");
+    domxml_set(os, "firmware", "efi");
+    bool secure = domxml_attr_is(loader, "secure", "yes");
+    xmlNode *ours = domxml_add(os, "loader", NULL);
+    domxml_set(ours, "secure", secure ? "yes" : "no");
     if (self->rebuild->nvram_path != NULL)
-        xml_add(os, "nvram", self->rebuild->nvram_path);
+        domxml_add(os, "nvram", self->rebuild->nvram_path);
 }
 
 /* ---- disks ---- */
@@ -58,18 +58,18 @@ static const AllowedAttr disk_driver[] = {
 static void
 build_disk_driver(Builder *self, xmlNode *disk, const xmlNode *from)
 {
-    xmlNode *driver = xml_add(disk, "driver", NULL), *peer = xml_child(from, "driver");
-    xml_set(driver, "name", "qemu");
-    xml_set(driver, "type", self->rebuild->format);
-    g_autofree char *cache = xml_attr(peer, "cache");
+    xmlNode *driver = domxml_add(disk, "driver", NULL), *peer = domxml_child(from, "driver");
+    domxml_set(driver, "name", "qemu");
+    domxml_set(driver, "type", self->rebuild->format);
+    g_autofree char *cache = domxml_attr(peer, "cache");
     bool direct = g_strcmp0(cache, "none") == 0 || g_strcmp0(cache, "directsync") == 0;
     for (const AllowedAttr *attr = disk_driver; attr->name != NULL; attr++) {
-        g_autofree char *value = xml_attr(peer, attr->name);
+        g_autofree char *value = domxml_attr(peer, attr->name);
         if (value == NULL)
             continue;
         bool fits = strcmp(value, "native") != 0 || direct; /* libvirt refuses io='native' with a cache */
         if (fits && allow_value(attr->pattern, value))
-            xml_set(driver, attr->name, value);
+            domxml_set(driver, attr->name, value);
         else
             left_out_note(self->left_out, "devices/disk/driver", attr->name);
     }
@@ -88,8 +88,8 @@ path_of_target(const VirtRebuild *rebuild, const char *target)
 static void
 copy_disk_parts(Builder *self, xmlNode *disk, const xmlNode *from)
 {
-    for (const xmlNode *child = xml_first(from); child != NULL; child = xml_next(child, NULL)) {
-        if (!xml_is(child, "source") && !xml_is(child, "driver") && !xml_is(child, "readonly"))
+    for (const xmlNode *child = domxml_first(from); child != NULL; child = domxml_next(child, NULL)) {
+        if (!domxml_is(child, "source") && !domxml_is(child, "driver") && !domxml_is(child, "readonly"))
             allow_element(disk, child, allowed_in_disk, self->kvm, "devices/disk", self->left_out);
     }
 }
@@ -97,7 +97,7 @@ copy_disk_parts(Builder *self, xmlNode *disk, const xmlNode *from)
 static void
 build_disk(Builder *self, xmlNode *devices, const xmlNode *from)
 {
-    g_autofree char *device = xml_attr(from, "device"), *target = xml_attr(xml_child(from, "target"), "dev");
+    g_autofree char *device = domxml_attr(from, "device"), *target = domxml_attr(domxml_child(from, "target"), "dev");
     bool removable = g_strcmp0(device, "cdrom") == 0 || g_strcmp0(device, "floppy") == 0;
     const char *path = target != NULL && !removable ? path_of_target(self->rebuild, target) : NULL;
     if (target == NULL || !allow_value("#word", target) || (!removable && path == NULL) ||
@@ -106,16 +106,16 @@ build_disk(Builder *self, xmlNode *devices, const xmlNode *from)
         left_out_note(self->left_out, "devices", name);
         return;
     }
-    xmlNode *disk = xml_add(devices, "disk", NULL);
-    xml_set(disk, "type", "file");
-    xml_set(disk, "device", removable ? device : "disk");
+    xmlNode *disk = domxml_add(devices, "disk", NULL);
+    domxml_set(disk, "type", "file");
+    domxml_set(disk, "device", removable ? device : "disk");
     if (removable) {
-        if (xml_child(from, "source") != NULL)
+        if (domxml_child(from, "source") != NULL)
             left_out_note(self->left_out, "devices/disk", "medium");
-        xml_add(disk, "readonly", NULL);
+        domxml_add(disk, "readonly", NULL);
     } else {
         build_disk_driver(self, disk, from);
-        xml_set(xml_add(disk, "source", NULL), "file", path);
+        domxml_set(domxml_add(disk, "source", NULL), "file", path);
     }
     copy_disk_parts(self, disk, from);
 }
@@ -128,10 +128,10 @@ connect_to_source(xmlNode *interface, const xmlNode *from)
 {
     static const char *const kinds[] = { "network", "bridge" };
     for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
-        g_autofree char *source = xml_attr(xml_child(from, "source"), kinds[i]);
-        if (xml_attr_is(from, "type", kinds[i]) && source != NULL && allow_value("#word", source)) {
-            xml_set(interface, "type", kinds[i]);
-            xml_set(xml_add(interface, "source", NULL), kinds[i], source);
+        g_autofree char *source = domxml_attr(domxml_child(from, "source"), kinds[i]);
+        if (domxml_attr_is(from, "type", kinds[i]) && source != NULL && allow_value("#word", source)) {
+            domxml_set(interface, "type", kinds[i]);
+            domxml_set(domxml_add(interface, "source", NULL), kinds[i], source);
             return true;
         }
     }
@@ -141,16 +141,16 @@ connect_to_source(xmlNode *interface, const xmlNode *from)
 static void
 build_interface(Builder *self, xmlNode *devices, const xmlNode *from)
 {
-    xmlNode *interface = xml_add(devices, "interface", NULL);
+    xmlNode *interface = domxml_add(devices, "interface", NULL);
     if (!self->rebuild->connect_interfaces || !connect_to_source(interface, from)) {
-        xml_set(interface, "type", "user"); /* needs no network on this host */
-        if (!xml_attr_is(from, "type", "user"))
+        domxml_set(interface, "type", "user"); /* needs no network on this host */
+        if (!domxml_attr_is(from, "type", "user"))
             left_out_note(self->left_out, "devices/interface", "source");
     }
-    bool down = !self->rebuild->connect_interfaces || xml_attr_is(xml_child(from, "link"), "state", "down");
-    xml_set(xml_add(interface, "link", NULL), "state", down ? "down" : "up");
-    for (const xmlNode *child = xml_first(from); child != NULL; child = xml_next(child, NULL)) {
-        if (!xml_is(child, "source") && !xml_is(child, "link"))
+    bool down = !self->rebuild->connect_interfaces || domxml_attr_is(domxml_child(from, "link"), "state", "down");
+    domxml_set(domxml_add(interface, "link", NULL), "state", down ? "down" : "up");
+    for (const xmlNode *child = domxml_first(from); child != NULL; child = domxml_next(child, NULL)) {
+        if (!domxml_is(child, "source") && !domxml_is(child, "link"))
             allow_element(interface, child, allowed_in_interface, self->kvm, "devices/interface", self->left_out);
     }
 }
@@ -161,19 +161,19 @@ static void
 build_port(Builder *self, xmlNode *devices, const xmlNode *from, const char *kind, unsigned *counter)
 {
     const VirtRebuild *rebuild = self->rebuild;
-    xmlNode *port = xml_add(devices, kind, NULL);
+    xmlNode *port = domxml_add(devices, kind, NULL);
     if (rebuild->serial_log_folder != NULL) {
         g_autofree char *path = g_strdup_printf("%s/%s-%s%u.log", rebuild->serial_log_folder, rebuild->uuid, kind,
                                                 (*counter)++);
-        xmlNode *source = xml_add(port, "source", NULL);
-        xml_set(port, "type", "file");
-        xml_set(source, "path", path);
-        xml_set(source, "append", "on");
+        xmlNode *source = domxml_add(port, "source", NULL);
+        domxml_set(port, "type", "file");
+        domxml_set(source, "path", path);
+        domxml_set(source, "append", "on");
     } else {
-        xml_set(port, "type", "pty");
+        domxml_set(port, "type", "pty");
     }
-    for (const xmlNode *child = xml_first(from); child != NULL; child = xml_next(child, NULL)) {
-        if (!xml_is(child, "source") && !xml_is(child, "protocol"))
+    for (const xmlNode *child = domxml_first(from); child != NULL; child = domxml_next(child, NULL)) {
+        if (!domxml_is(child, "source") && !domxml_is(child, "protocol"))
             allow_element(port, child, allowed_in_port, self->kvm, "devices/port", self->left_out);
     }
 }
@@ -188,7 +188,7 @@ static void
 build_console(Builder *self, xmlNode *devices, const xmlNode *from)
 {
     /* The console that only stands for the first serial port is added by libvirt itself. */
-    g_autofree char *type = xml_attr(xml_child(from, "target"), "type");
+    g_autofree char *type = domxml_attr(domxml_child(from, "target"), "type");
     if (type != NULL && strcmp(type, "serial") != 0)
         build_port(self, devices, from, "console", &self->n_consoles);
 }
@@ -196,16 +196,16 @@ build_console(Builder *self, xmlNode *devices, const xmlNode *from)
 static void
 build_channel(Builder *self, xmlNode *devices, const xmlNode *from)
 {
-    const xmlNode *target = xml_child(from, "target");
-    if (!xml_attr_is(target, "type", "virtio") || !xml_attr_is(target, "name", "org.qemu.guest_agent.0")) {
+    const xmlNode *target = domxml_child(from, "target");
+    if (!domxml_attr_is(target, "type", "virtio") || !domxml_attr_is(target, "name", "org.qemu.guest_agent.0")) {
         left_out_note(self->left_out, "devices", "channel");
         return;
     }
-    xmlNode *channel = xml_add(devices, "channel", NULL), *ours = xml_add(channel, "target", NULL);
-    xmlNode *address = xml_child(from, "address");
-    xml_set(channel, "type", "unix"); /* its path is libvirt's choice */
-    xml_set(ours, "type", "virtio");
-    xml_set(ours, "name", "org.qemu.guest_agent.0");
+    xmlNode *channel = domxml_add(devices, "channel", NULL), *ours = domxml_add(channel, "target", NULL);
+    xmlNode *address = domxml_child(from, "address");
+    domxml_set(channel, "type", "unix"); /* its path is libvirt's choice */
+    domxml_set(ours, "type", "virtio");
+    domxml_set(ours, "name", "org.qemu.guest_agent.0");
     if (address != NULL)
         allow_element(channel, address, allowed_in_port, self->kvm, "devices/channel", self->left_out);
 }
@@ -213,44 +213,44 @@ build_channel(Builder *self, xmlNode *devices, const xmlNode *from)
 static void
 build_graphics(Builder *self, xmlNode *devices, const xmlNode *from)
 {
-    g_autofree char *type = xml_attr(from, "type");
+    g_autofree char *type = domxml_attr(from, "type");
     if (type == NULL || !allow_value("vnc|spice", type)) {
         left_out_note(self->left_out, "devices", "graphics");
         return;
     }
-    xmlNode *graphics = xml_add(devices, "graphics", NULL), *listen = xml_add(graphics, "listen", NULL);
-    xml_set(graphics, "type", type);
-    xml_set(graphics, "autoport", "yes");
-    xml_set(graphics, "listen", "127.0.0.1");
-    xml_set(listen, "type", "address");
-    xml_set(listen, "address", "127.0.0.1");
+    xmlNode *graphics = domxml_add(devices, "graphics", NULL), *listen = domxml_add(graphics, "listen", NULL);
+    domxml_set(graphics, "type", type);
+    domxml_set(graphics, "autoport", "yes");
+    domxml_set(graphics, "listen", "127.0.0.1");
+    domxml_set(listen, "type", "address");
+    domxml_set(listen, "address", "127.0.0.1");
 }
 
 static void
 build_rng(Builder *self, xmlNode *devices, const xmlNode *from)
 {
-    xmlNode *rng = xml_add(devices, "rng", NULL), *backend = xml_child(from, "backend");
-    g_autofree char *model = xml_attr(from, "model");
+    xmlNode *rng = domxml_add(devices, "rng", NULL), *backend = domxml_child(from, "backend");
+    g_autofree char *model = domxml_attr(from, "model");
     bool known = model != NULL && allow_value("virtio|virtio-transitional|virtio-non-transitional", model);
-    xml_set(rng, "model", known ? model : "virtio");
-    for (const xmlNode *child = xml_first(from); child != NULL; child = xml_next(child, NULL)) {
+    domxml_set(rng, "model", known ? model : "virtio");
+    for (const xmlNode *child = domxml_first(from); child != NULL; child = domxml_next(child, NULL)) {
         if (child != backend)
             allow_element(rng, child, allowed_in_rng, self->kvm, "devices/rng", self->left_out);
     }
-    xml_set(xml_add(rng, "backend", NULL), "model", "builtin"); /* QEMU's own, whatever the peer reads from */
+    domxml_set(domxml_add(rng, "backend", NULL), "model", "builtin"); /* QEMU's own, whatever the peer reads from */
 }
 
 static void
 build_tpm(Builder *self, xmlNode *devices, const xmlNode *from)
 {
-    if (!xml_attr_is(xml_child(from, "backend"), "type", "emulator")) {
+    if (!domxml_attr_is(domxml_child(from, "backend"), "type", "emulator")) {
         left_out_note(self->left_out, "devices", "tpm");
         return;
     }
-    xmlNode *tpm = xml_add(devices, "tpm", NULL);
-    g_autofree char *model = xml_attr(from, "model");
+    xmlNode *tpm = domxml_add(devices, "tpm", NULL);
+    g_autofree char *model = domxml_attr(from, "model");
     if (model != NULL && allow_value("tpm-tis|tpm-crb|tpm-spapr", model))
-        xml_set(tpm, "model", model);
+        domxml_set(tpm, "model", model);
     allow_children(tpm, from, allowed_in_tpm, self->kvm, "devices/tpm", self->left_out);
 }
 
@@ -269,7 +269,7 @@ static void
 build_device(Builder *self, xmlNode *devices, const xmlNode *from)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(device_builders); i++) {
-        if (xml_is(from, device_builders[i].name)) {
+        if (domxml_is(from, device_builders[i].name)) {
             device_builders[i].build(self, devices, from);
             return;
         }
@@ -283,13 +283,13 @@ fit_to_emulation(xmlNode *domain)
 {
     static const char *const modes[] = { "mode", "match", "check", "migratable" };
     static const char *const timers[] = { "kvmclock", "hypervclock", "tsc" };
-    xmlNode *cpu = xml_child(domain, "cpu"), *next;
+    xmlNode *cpu = domxml_child(domain, "cpu"), *next;
     for (size_t i = 0; cpu != NULL && i < G_N_ELEMENTS(modes); i++)
         xmlUnsetProp(cpu, (const xmlChar *)modes[i]);
-    for (xmlNode *timer = xml_child(xml_child(domain, "clock"), "timer"); timer != NULL; timer = next) {
-        next = xml_next(timer, "timer");
+    for (xmlNode *timer = domxml_child(domxml_child(domain, "clock"), "timer"); timer != NULL; timer = next) {
+        next = domxml_next(timer, "timer");
         for (size_t i = 0; i < G_N_ELEMENTS(timers); i++) {
-            if (xml_attr_is(timer, "name", timers[i])) {
+            if (domxml_attr_is(timer, "name", timers[i])) {
                 xmlUnlinkNode(timer);
                 xmlFreeNode(timer);
                 break;
@@ -301,18 +301,18 @@ fit_to_emulation(xmlNode *domain)
 static void
 build_domain(Builder *self, xmlNode *domain, const xmlNode *peer)
 {
-    xml_set(domain, "type", self->kvm ? "kvm" : "qemu");
-    xml_add(domain, "name", self->rebuild->name);
-    xml_add(domain, "uuid", self->rebuild->uuid);
+    domxml_set(domain, "type", self->kvm ? "kvm" : "qemu");
+    domxml_add(domain, "name", self->rebuild->name);
+    domxml_add(domain, "uuid", self->rebuild->uuid);
     build_os(self, domain, peer);
-    xmlNode *devices = xml_add(domain, "devices", NULL);
-    for (const xmlNode *child = xml_first(peer); child != NULL; child = xml_next(child, NULL)) {
-        if (xml_is(child, "devices")) {
-            for (const xmlNode *device = xml_first(child); device != NULL; device = xml_next(device, NULL))
+    xmlNode *devices = domxml_add(domain, "devices", NULL);
+    for (const xmlNode *child = domxml_first(peer); child != NULL; child = domxml_next(child, NULL)) {
+        if (domxml_is(child, "devices")) {
+            for (const xmlNode *device = domxml_first(child); device != NULL; device = domxml_next(device, NULL))
                 build_device(self, devices, device);
-        } else if (xml_is(child, "genid")) {
-            xml_add(domain, "genid", NULL); /* a new one: it tells the guest that it was set back in time */
-        } else if (!xml_is(child, "name") && !xml_is(child, "uuid") && !xml_is(child, "os")) {
+        } else if (domxml_is(child, "genid")) {
+            domxml_add(domain, "genid", NULL); /* a new one: it tells the guest that it was set back in time */
+        } else if (!domxml_is(child, "name") && !domxml_is(child, "uuid") && !domxml_is(child, "os")) {
             allow_element(domain, child, allowed_in_domain, self->kvm, "", self->left_out);
         }
     }
@@ -324,11 +324,11 @@ build_domain(Builder *self, xmlNode *domain, const xmlNode *peer)
 static bool
 refuse_host_devices(const xmlNode *peer, GError **error)
 {
-    for (const xmlNode *devices = xml_child(peer, "devices"); devices != NULL; devices = xml_next(devices, "devices")) {
-        for (const xmlNode *device = xml_first(devices); device != NULL; device = xml_next(device, NULL)) {
-            bool host = xml_is(device, "hostdev") ||
-                        (xml_is(device, "interface") && xml_attr_is(device, "type", "hostdev")) ||
-                        (xml_is(device, "disk") && xml_attr_is(device, "device", "lun"));
+    for (const xmlNode *devices = domxml_child(peer, "devices"); devices != NULL; devices = domxml_next(devices, "devices")) {
+        for (const xmlNode *device = domxml_first(devices); device != NULL; device = domxml_next(device, NULL)) {
+            bool host = domxml_is(device, "hostdev") ||
+                        (domxml_is(device, "interface") && domxml_attr_is(device, "type", "hostdev")) ||
+                        (domxml_is(device, "disk") && domxml_attr_is(device, "device", "lun"));
             if (host) {
                 g_set_error(error, VIRT_ERROR, VIRT_ERROR_UNSAFE_XML,
                             "the VM uses a device of its host (<%s>), which the replica does not have; "
@@ -379,11 +379,11 @@ names_left_out(LeftOut *left_out)
 char *
 virt_rebuild_xml(const char *peer_xml, const VirtRebuild *rebuild, char ***ret_left_out, GError **error)
 {
-    g_autoptr(xmlDoc) peer = xml_parse(peer_xml, error);
+    g_autoptr(xmlDoc) peer = domxml_parse(peer_xml, error);
     if (peer == NULL)
         return NULL;
     xmlNode *root = xmlDocGetRootElement(peer);
-    if (!xml_is(root, "domain")) {
+    if (!domxml_is(root, "domain")) {
         g_set_error(error, VIRT_ERROR, VIRT_ERROR_UNSAFE_XML, "what came as a domain XML is a <%s>",
                     (const char *)root->name);
         return NULL;
@@ -401,5 +401,5 @@ virt_rebuild_xml(const char *peer_xml, const VirtRebuild *rebuild, char ***ret_l
     build_domain(&builder, domain, root);
     if (ret_left_out != NULL)
         *ret_left_out = names_left_out(left_out);
-    return xml_print(doc);
+    return domxml_print(doc);
 }

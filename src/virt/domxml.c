@@ -1,4 +1,4 @@
-#include "virt/xml.h"
+#include "virt/domxml.h"
 
 #include <libxml/parser.h>
 #include <string.h>
@@ -16,7 +16,7 @@ is_shallow(const xmlNode *node, int levels)
 }
 
 xmlDoc *
-xml_parse(const char *text, GError **error)
+domxml_parse(const char *text, GError **error)
 {
     size_t length = strlen(text);
     if (length > XML_LENGTH_MAX) {
@@ -44,7 +44,7 @@ xml_parse(const char *text, GError **error)
 }
 
 bool
-xml_is(const xmlNode *node, const char *name)
+domxml_is(const xmlNode *node, const char *name)
 {
     return node->type == XML_ELEMENT_NODE && node->ns == NULL && strcmp((const char *)node->name, name) == 0;
 }
@@ -52,25 +52,25 @@ xml_is(const xmlNode *node, const char *name)
 static xmlNode *
 seek(xmlNode *node, const char *name)
 {
-    while (node != NULL && (node->type != XML_ELEMENT_NODE || (name != NULL && !xml_is(node, name))))
+    while (node != NULL && (node->type != XML_ELEMENT_NODE || (name != NULL && !domxml_is(node, name))))
         node = node->next;
     return node;
 }
 
 xmlNode *
-xml_child(const xmlNode *parent, const char *name)
+domxml_child(const xmlNode *parent, const char *name)
 {
     return parent != NULL ? seek(parent->children, name) : NULL;
 }
 
 xmlNode *
-xml_first(const xmlNode *parent)
+domxml_first(const xmlNode *parent)
 {
-    return xml_child(parent, NULL);
+    return domxml_child(parent, NULL);
 }
 
 xmlNode *
-xml_next(const xmlNode *node, const char *name)
+domxml_next(const xmlNode *node, const char *name)
 {
     return seek(node->next, name);
 }
@@ -85,40 +85,40 @@ take(xmlChar *text)
 }
 
 char *
-xml_attr(const xmlNode *node, const char *name)
+domxml_attr(const xmlNode *node, const char *name)
 {
     return node != NULL ? take(xmlGetNoNsProp(node, (const xmlChar *)name)) : NULL;
 }
 
 char *
-xml_text(const xmlNode *node)
+domxml_text(const xmlNode *node)
 {
     char *text = node != NULL ? take(xmlNodeGetContent(node)) : NULL;
     return text != NULL ? g_strstrip(text) : NULL;
 }
 
 bool
-xml_attr_is(const xmlNode *node, const char *name, const char *value)
+domxml_attr_is(const xmlNode *node, const char *name, const char *value)
 {
-    g_autofree char *have = xml_attr(node, name);
+    g_autofree char *have = domxml_attr(node, name);
     return g_strcmp0(have, value) == 0;
 }
 
 xmlNode *
-xml_add(xmlNode *parent, const char *name, const char *text)
+domxml_add(xmlNode *parent, const char *name, const char *text)
 {
     return xmlNewTextChild(parent, NULL, (const xmlChar *)name, (const xmlChar *)text);
 }
 
 void
-xml_set(xmlNode *node, const char *name, const char *value)
+domxml_set(xmlNode *node, const char *name, const char *value)
 {
     if (value != NULL)
         xmlNewProp(node, (const xmlChar *)name, (const xmlChar *)value);
 }
 
 char *
-xml_print(xmlDoc *doc)
+domxml_print(xmlDoc *doc)
 {
     xmlChar *text = NULL;
     int length = 0;
