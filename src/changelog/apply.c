@@ -98,7 +98,7 @@ check_link(const ChangeLogHeader *older, const ChangeLogHeader *undo, GError **e
         wrong = "one is no undo";
     else if (older != NULL && strcmp(older->vm_uuid, undo->vm_uuid) != 0)
         wrong = "they are of different VMs";
-    else if (older != NULL && older->position != undo->base)
+    else if (older != NULL && !fold_undo_follows(older, undo))
         wrong = "one does not begin where the one before ends";
     if (wrong == NULL)
         return true;

@@ -189,3 +189,10 @@ fold_end(Fold *self, GError **error)
     }
     return true;
 }
+
+bool
+fold_undo_follows(const ChangeLogHeader *older, const ChangeLogHeader *newer)
+{
+    bool same_step = newer->base == older->base && newer->position == older->position;
+    return newer->base == older->position || same_step;
+}

@@ -34,3 +34,6 @@ bool  fold_log(Fold *self, ChangeLogReader *reader, GError **error);
 bool  fold_end(Fold *self, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Fold, fold_free)
+
+/* Does @newer begin where @older ends? The passes of one resynchronization lead together from base to position. */
+bool fold_undo_follows(const ChangeLogHeader *older, const ChangeLogHeader *newer);

@@ -26,7 +26,7 @@ check_link(const ChangeLogHeader *one, const ChangeLogHeader *next, GError **err
         return misfit(error, "they are of different VMs");
     if (strcmp(one->lineage, next->lineage) != 0)
         return misfit(error, "they are of different lineages");
-    bool follows = one->kind == CHANGE_LOG_UNDO ? next->position == one->base : next->base == one->position;
+    bool follows = one->kind == CHANGE_LOG_UNDO ? fold_undo_follows(next, one) : next->base == one->position;
     return follows || misfit(error, "they do not follow one another");
 }
 
