@@ -17,11 +17,14 @@
 #define READS_IN_FLIGHT        8
 #define GIVE_UPS_BEFORE_PASSES 3   /* deltas too large for the scratch space in a row, before they are sent in passes */
 #define CHECKPOINT_PREFIX      "vr-"
+#define CONTACT_FRESH_USEC     (30 * G_USEC_PER_SEC) /* a connection that was silent for longer may be dead: ask before sending */
 
 struct Primary {
     const ReplicationContext *context;
     Relationship *relationship;
     LinkClient   *client;
+    LinkClient   *asker;       /* for questions while `client` is sending; made when needed */
+    int64_t       contact_usec; /* monotonic; of the last good exchange */
     bool          agreed;      /* positions were compared since the last failure */
     unsigned      give_ups;    /* captures in a row that were given up for the guest's sake */
     char         *sent_marker; /* the VM is off and all of that was sent */
@@ -36,12 +39,20 @@ primary_new(const ReplicationContext *context, Relationship *relationship)
     return self;
 }
 
+static void
+drop_contact(Primary *self)
+{
+    self->agreed = false;
+    g_clear_pointer(&self->client, link_client_free);
+    g_clear_pointer(&self->asker, link_client_free);
+}
+
 void
 primary_free(Primary *self)
 {
     if (self == NULL)
         return;
-    link_client_free(self->client);
+    drop_contact(self);
     relationship_unref(self->relationship);
     g_free(self->sent_marker);
     g_free(self);
@@ -443,6 +454,8 @@ agree(Primary *self, GError **error)
 static bool
 make_contact(Primary *self, GError **error)
 {
+    if (g_get_monotonic_time() - self->contact_usec > CONTACT_FRESH_USEC)
+        drop_contact(self);
     if (self->client == NULL) {
         g_autoptr(RelationshipSettings) settings = relationship_settings(self->relationship);
         self->client = connect_peer(self->context, settings, error);
@@ -616,13 +629,24 @@ next_window(const ExtentSet *todo, uint64_t *ret_window)
 }
 
 static bool
+ask_hashes(Primary *self, const char *vm_uuid, const char *disk, uint64_t offset, uint64_t length, GByteArray **ret_hashes,
+           GError **error)
+{
+    if (self->asker == NULL) {
+        g_autoptr(RelationshipSettings) settings = relationship_settings(self->relationship);
+        self->asker = connect_peer(self->context, settings, error);
+    }
+    return self->asker != NULL && link_client_hashes(self->asker, vm_uuid, disk, offset, length, ret_hashes, error);
+}
+
+static bool
 send_window(Pass *pass, unsigned index, const ExtentSet *part, uint64_t window, Sending *sending, GError **error)
 {
     const MomentDisk *disk = moment_disk(pass->moment, index);
     g_autoptr(GByteArray) hashes = NULL;
     if (pass->plan->compare) {
         uint64_t length = MIN(disk->size_bytes - window, WINDOW_BYTES);
-        if (!link_client_hashes(pass->primary->client, pass->row->vm_uuid, disk->id, window, length, &hashes, error))
+        if (!ask_hashes(pass->primary, pass->row->vm_uuid, disk->id, window, length, &hashes, error))
             return false;
     }
     return send_extents(pass->moment, index, part, sending->writer, hashes, window, error);
@@ -810,8 +834,7 @@ turn_to_passes(Primary *self, const StoreRelationship *row, GError **error)
 static CycleResult
 handle_failure(Primary *self, const StoreRelationship *row, GError *cause, GError **error)
 {
-    self->agreed = false;
-    g_clear_pointer(&self->client, link_client_free);
+    drop_contact(self);
     if (relationship_should_yield(self->relationship)) {
         g_error_free(cause);
         return CYCLE_YIELDED;
@@ -867,5 +890,6 @@ primary_cycle(Primary *self, GError **error)
     if (!run_state(self, row, targets, &cause))
         return handle_failure(self, row, cause, error);
     self->give_ups = 0;
+    self->contact_usec = g_get_monotonic_time();
     return relationship_state(self->relationship) == STATE_REPLICATING ? CYCLE_DONE : CYCLE_GO_ON;
 }
