@@ -1,0 +1,36 @@
+/* config: the configuration file of virt-replicad, read and checked.
+ *
+ * A key file; data/virt-replicad.conf shows every key with its default, virt-replicad.conf(5) explains them.
+ */
+#pragma once
+
+#include "util/log.h"
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct {
+    char    *host_name, *uri;
+    char    *serial_log_folder; /* (nullable) */
+    char    *state, *run, *scratch;
+    uint64_t scratch_max_bytes;
+    char    *replication_address;
+    unsigned replication_port;
+    char    *ca, *certificate, *key;
+    unsigned workers;
+    char    *api_socket, *api_group;
+    char    *api_address;
+    unsigned api_https_port;    /* 0 with api_https: a free one */
+    bool     api_https;
+    char    *api_certificate, *api_key, *password_file;
+    LogLevel log_level;
+} Config;
+
+/* Names the file, group and key of what is wrong; unknown keys are wrong too. */
+Config *config_load(const char *path, GError **error);
+/* Beyond the form: do the files exist that it names? */
+bool    config_check(const Config *self, GError **error);
+void    config_free(Config *self);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Config, config_free)

@@ -1,0 +1,254 @@
+/* virt-replicad: one per host, primary and replica at once. */
+#include "config.h"
+
+#include "cim/cim.h"
+#include "daemon/configuration.h"
+#include "daemon/ports.h"
+#include "failover/failover.h"
+#include "http/http-server.h"
+#include "replication/service-setup.h"
+#include "util/durable.h"
+#include "util/log.h"
+#include "wsman/wsman.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fcntl.h>
+#include <glib-unix.h>
+
+enum { EXIT_USAGE = 2 };
+
+typedef struct {
+    Config             *config;
+    Ports              *ports;
+    ReplicationService *service;
+    CimBroker          *broker;
+    WsmanServer        *wsman;
+    WsmanEndpoint      *local, *remote;
+    HttpServer         *local_listener, *remote_listener;
+    int                 lock_fd;
+} Daemon;
+
+static void
+port_changed(void *opaque, unsigned port)
+{
+    ports_set(opaque, "replication", port);
+}
+
+static ServiceConfig
+service_config(const Config *config, Ports *ports)
+{
+    return (ServiceConfig){
+        .host_name = config->host_name,
+        .libvirt_uri = config->uri,
+        .state_folder = config->state,
+        .run_folder = config->run,
+        .scratch_folder = config->scratch,
+        .scratch_max_bytes = config->scratch_max_bytes,
+        .serial_log_folder = config->serial_log_folder,
+        .listen_address = config->replication_address,
+        .listen_port = config->replication_port,
+        .ca_file = config->ca,
+        .certificate_file = config->certificate,
+        .key_file = config->key,
+        .workers = config->workers,
+        .port_changed = ports != NULL ? port_changed : NULL,
+        .opaque = ports,
+    };
+}
+
+/* One daemon per state folder: two would tear each other's files. */
+static bool
+lock_state(Daemon *self, GError **error)
+{
+    if (!durable_mkdir(self->config->state, error) || !durable_mkdir(self->config->run, error))
+        return false;
+    g_autofree char *path = g_build_filename(self->config->state, "lock", NULL);
+    self->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (self->lock_fd >= 0 && flock(self->lock_fd, LOCK_EX | LOCK_NB) == 0)
+        return true;
+    g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_FAILED, "another virt-replicad works in '%s' already (lock '%s': %s)",
+                self->config->state, path, g_strerror(errno));
+    return false;
+}
+
+static gid_t
+group_id(const char *name)
+{
+    const struct group *group = getgrnam(name);
+    return group != NULL ? group->gr_gid : (gid_t)-1;
+}
+
+static bool
+listen_locally(Daemon *self, GError **error)
+{
+    gid_t gid = group_id(self->config->api_group);
+    bool usable = gid != (gid_t)-1 && (geteuid() == 0 || gid == getegid());
+    HttpServerConfig listener = {
+        .unix_path = self->config->api_socket,
+        .unix_mode = usable ? 0660 : 0600,
+        .unix_group = usable ? gid : (gid_t)-1,
+    };
+    self->local = wsman_endpoint_new(self->wsman, authenticator_local_new(self->config->api_group));
+    self->local_listener = http_server_start(&listener, wsman_endpoint_handle, self->local, error);
+    return self->local_listener != NULL;
+}
+
+static bool
+listen_remotely(Daemon *self, GError **error)
+{
+    if (!self->config->api_https)
+        return true;
+    Authenticator *authenticator = authenticator_basic_new(self->config->password_file, 0, error);
+    if (authenticator == NULL)
+        return false;
+    HttpServerConfig listener = {
+        .address = self->config->api_address,
+        .port = (uint16_t)self->config->api_https_port,
+        .certificate_file = self->config->api_certificate,
+        .key_file = self->config->api_key,
+        .unix_group = (gid_t)-1,
+    };
+    self->remote = wsman_endpoint_new(self->wsman, authenticator);
+    self->remote_listener = http_server_start(&listener, wsman_endpoint_handle, self->remote, error);
+    if (self->remote_listener == NULL)
+        return false;
+    ports_set(self->ports, "api", http_server_port(self->remote_listener));
+    return true;
+}
+
+static bool
+daemon_start(Daemon *self, GError **error)
+{
+    if (!lock_state(self, error))
+        return false;
+    self->ports = ports_new(self->config->run);
+    ServiceConfig config = service_config(self->config, self->ports);
+    replication_service_set_resume(failover_resume);
+    self->service = replication_service_start(&config, error);
+    if (self->service == NULL)
+        return false;
+    self->broker = cim_broker_new(self->service);
+    self->wsman = wsman_new(self->broker, &(WsmanConfig){ .product_version = VERSION, .machine = self->config->host_name });
+    return listen_locally(self, error) && listen_remotely(self, error);
+}
+
+static void
+daemon_stop(Daemon *self)
+{
+    if (self->local_listener != NULL)
+        http_server_stop(self->local_listener);
+    if (self->remote_listener != NULL)
+        http_server_stop(self->remote_listener);
+    if (self->local != NULL)
+        wsman_endpoint_free(self->local);
+    if (self->remote != NULL)
+        wsman_endpoint_free(self->remote);
+    if (self->wsman != NULL)
+        wsman_free(self->wsman);
+    if (self->broker != NULL)
+        cim_broker_free(self->broker);
+    replication_service_stop(self->service);
+    ports_free(self->ports);
+    if (self->lock_fd >= 0)
+        close(self->lock_fd);
+}
+
+static gboolean
+on_end_signal(gpointer loop)
+{
+    log_notice("daemon", NULL, "stopping");
+    g_main_loop_quit(loop);
+    return G_SOURCE_REMOVE;
+}
+
+/* Tells a service manager that waits for it, as sd_notify(3) does. */
+static void
+notify_ready(void)
+{
+    const char *path = g_getenv("NOTIFY_SOCKET");
+    if (path != NULL) {
+        const char *const argv[] = { "systemd-notify", "--ready", NULL };
+        g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, NULL, NULL);
+    }
+    log_notice("daemon", NULL, "virt-replicad " VERSION " ready");
+}
+
+static int
+run_daemon(Config *config)
+{
+    g_autoptr(GError) error = NULL;
+    Daemon daemon = { .config = config, .lock_fd = -1 };
+    g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
+    g_unix_signal_add(SIGTERM, on_end_signal, loop);
+    g_unix_signal_add(SIGINT, on_end_signal, loop);
+    bool started = daemon_start(&daemon, &error);
+    if (started) {
+        notify_ready();
+        g_main_loop_run(loop);
+    } else {
+        log_error("daemon", NULL, "%s", error->message);
+    }
+    daemon_stop(&daemon);
+    return started ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static int
+run_release(const Config *config)
+{
+    g_autoptr(GError) error = NULL;
+    ServiceConfig setup = service_config(config, NULL);
+    if (replication_service_release(&setup, &error))
+        return EXIT_SUCCESS;
+    log_error("release", NULL, "%s", error->message);
+    return EXIT_FAILURE;
+}
+
+int
+main(int argc, char **argv)
+{
+    g_autofree char *path = NULL;
+    gboolean check = FALSE, release = FALSE, version = FALSE;
+    const GOptionEntry options[] = {
+        { "config", 'c', 0, G_OPTION_ARG_FILENAME, &path, "configuration file", "FILE" },
+        { "check", 0, 0, G_OPTION_ARG_NONE, &check, "check the configuration and end", NULL },
+        { "release", 0, 0, G_OPTION_ARG_NONE, &release, "end backup jobs left in guests by a dead virt-replicad, and end",
+          NULL },
+        { "version", 0, 0, G_OPTION_ARG_NONE, &version, "print the version and end", NULL },
+        { NULL },
+    };
+    setlocale(LC_ALL, "");
+    signal(SIGPIPE, SIG_IGN);
+    umask(0077);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GOptionContext) context = g_option_context_new("- replicate virtual machines to another host");
+    g_option_context_add_main_entries(context, options, NULL);
+    if (!g_option_context_parse(context, &argc, &argv, &error) || argc > 1) {
+        fprintf(stderr, "virt-replicad: %s; see --help\n", error != NULL ? error->message : "it takes no arguments");
+        return EXIT_USAGE;
+    }
+    if (version) {
+        puts("virt-replicad " VERSION);
+        return EXIT_SUCCESS;
+    }
+    g_autoptr(Config) config = config_load(path != NULL ? path : SYSCONFDIR "/virt-replica/virt-replicad.conf", &error);
+    if (config == NULL || (!release && !config_check(config, &error))) {
+        fprintf(stderr, "virt-replicad: %s\n", error->message);
+        return EXIT_USAGE;
+    }
+    log_set_level(config->log_level);
+    if (check) {
+        puts("configuration is good");
+        return EXIT_SUCCESS;
+    }
+    return release ? run_release(config) : run_daemon(config);
+}
