@@ -24,7 +24,8 @@ static bool
 is_path_to(const CimPath *path, const char *class_name)
 {
     const CimClass *wanted = cim_class_find(NAMESPACE, class_name);
-    const CimClass *found = cim_class_find(path->cim_namespace == NULL ? NAMESPACE : path->cim_namespace, path->class_name);
+    const CimClass *found = cim_class_find(path->cim_namespace == NULL ? NAMESPACE : path->cim_namespace,
+                                           path->class_name);
 
     return found != NULL && (cim_class_is_a(wanted, found) || cim_class_is_a(found, wanted));
 }
@@ -46,11 +47,13 @@ argument_vm(const MethodCall *call, const char *name, GError **error)
     const char *key;
 
     if (path == NULL) {
-        refuse(error, REPLICATION_ERROR_INVALID_PARAMETER, "%s is missing: give a reference to an Msvm_ComputerSystem", name);
+        refuse(error, REPLICATION_ERROR_INVALID_PARAMETER, "%s is missing: give a reference to an Msvm_ComputerSystem",
+               name);
         return NULL;
     }
     if (!is_path_to(path, "Msvm_ComputerSystem")) {
-        g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_WRONG_TYPE, "%s refers to a %s; give a reference to an Msvm_ComputerSystem",
+        g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_WRONG_TYPE,
+                    "%s refers to a %s; give a reference to an Msvm_ComputerSystem",
                     name, path->class_name);
         return NULL;
     }
@@ -95,7 +98,8 @@ argument_point(const MethodCall *call, const char *name, const VmView *vm, char 
     }
     key = path_key_text(path, "InstanceID");
     if (key == NULL || !guid_of_instance_id(key, &id, &rest) || *rest != '\0')
-        return refuse(error, REPLICATION_ERROR_INVALID_PARAMETER, "%s does not name a recovery point by its InstanceID", name);
+        return refuse(error, REPLICATION_ERROR_INVALID_PARAMETER, "%s does not name a recovery point by its InstanceID",
+                      name);
     if (g_ascii_strcasecmp(id, vm->uuid) == 0)
         return refuse(error, REPLICATION_ERROR_INVALID_PARAMETER,
                       "%s names the present settings of the virtual machine, not a recovery point", name);
@@ -160,7 +164,8 @@ parse_relationship_id(const CimInstance *relationship, const VmView *vm, unsigne
     if (!id->is_null && guid_of_instance_id(id->v.string, &uuid, &rest) && g_ascii_strcasecmp(uuid, vm->uuid) == 0 &&
         relationship_index_of_rest(rest, ret_index) && *ret_index < vm->n_relationships)
         return true;
-    g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_PARAMETER, "VM '%s' has no relationship with the InstanceID '%s'",
+    g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_PARAMETER,
+                "VM '%s' has no relationship with the InstanceID '%s'",
                 vm->name, id->is_null ? "" : id->v.string);
     return false;
 }

@@ -38,7 +38,8 @@ is_host(ReplicationService *service, const CimInstance *system)
 }
 
 static bool
-relationships_of(ReplicationService *service, const char *class_name, const CimInstance *vm, GPtrArray *far, GError **error)
+relationships_of(ReplicationService *service, const char *class_name, const CimInstance *vm, GPtrArray *far,
+                 GError **error)
 {
     g_autofree char *uuid = guid_of_name(text_of(vm, "Name"));
 
@@ -77,7 +78,8 @@ instance_id_to_vm(ReplicationService *service, const CimInstance *near, GPtrArra
 static bool
 relationship_to_settings(ReplicationService *service, const CimInstance *relationship, GPtrArray *far, GError **error)
 {
-    return provider_collect_class("Msvm_ReplicationSettingData", service, text_of(relationship, "InstanceID"), far, error);
+    return provider_collect_class("Msvm_ReplicationSettingData", service, text_of(relationship, "InstanceID"), far,
+                                  error);
 }
 
 static bool
@@ -123,18 +125,8 @@ static bool
 points_of(ReplicationService *service, const CimInstance *vm, bool latest_only, GPtrArray *far, GError **error)
 {
     g_autofree char *uuid = guid_of_name(text_of(vm, "Name"));
-    g_autoptr(GPtrArray) points = NULL;
 
-    if (uuid == NULL)
-        return true;
-    points = replication_service_points(service, uuid, error);
-    for (unsigned i = 0; points != NULL && i < points->len; i++) {
-        const PointView *point = points->pdata[i];
-        g_autofree char *id = name_of_settings(point->id);
-        if ((point->latest || !latest_only) && !provider_collect_class("Msvm_VirtualSystemSettingData", service, id, far, error))
-            return false;
-    }
-    return points != NULL;
+    return uuid == NULL || provider_collect_points(service, uuid, latest_only, far, error);
 }
 
 static bool
@@ -153,7 +145,8 @@ static bool
 point_to_vm(ReplicationService *service, const CimInstance *point, GPtrArray *far, GError **error)
 {
     return !is_point(point) ||
-           provider_collect_class("Msvm_ComputerSystem", service, text_of(point, "VirtualSystemIdentifier"), far, error);
+           provider_collect_class("Msvm_ComputerSystem", service, text_of(point, "VirtualSystemIdentifier"), far,
+                                  error);
 }
 
 static bool
@@ -173,18 +166,10 @@ static bool
 settings_to_disks(ReplicationService *service, const CimInstance *settings, GPtrArray *far, GError **error)
 {
     g_autofree char *uuid = NULL;
-    g_autoptr(GPtrArray) disks = NULL;
     const char *rest;
 
-    if (is_point(settings) || !guid_of_instance_id(text_of(settings, "InstanceID"), &uuid, &rest))
-        return true;
-    disks = replication_service_disks(service, uuid, error);
-    for (unsigned i = 0; disks != NULL && i < disks->len; i++) {
-        g_autofree char *id = name_of_disk(uuid, ((DiskView *) disks->pdata[i])->target);
-        if (!provider_collect_class("Msvm_StorageAllocationSettingData", service, id, far, error))
-            return false;
-    }
-    return disks != NULL;
+    return is_point(settings) || !guid_of_instance_id(text_of(settings, "InstanceID"), &uuid, &rest) ||
+           provider_collect_disks(service, uuid, far, error);
 }
 
 static bool
@@ -276,7 +261,9 @@ host_to_vms(ReplicationService *service, const CimInstance *host, GPtrArray *far
 
 /* ---- the table ---- */
 
-static const PropertyRow setting_constants[] = { { "IsCurrent", NULL, "0" }, { "IsDefault", NULL, "0" }, { "IsNext", NULL, "0" }, { NULL } };
+static const PropertyRow setting_constants[] = {
+    { "IsCurrent", NULL, "0" }, { "IsDefault", NULL, "0" }, { "IsNext", NULL, "0" }, { NULL },
+};
 static const PropertyRow manages_constants[] = { { "ElementEffects", NULL, "5" }, { NULL } };
 static const PropertyRow job_constants[] = { { "ElementEffects", NULL, "0" }, { NULL } };
 
@@ -350,10 +337,12 @@ step_applies(const Step *step, const CimClass *near_class, const AssociationFilt
            names_match(filter->role, step->near_role) && names_match(filter->result_role, step->far_role);
 }
 
-typedef bool (*StepFunc)(ReplicationService *service, const Step *step, const CimInstance *object, GPtrArray *results, GError **error);
+typedef bool (*StepFunc)(ReplicationService *service, const Step *step, const CimInstance *object, GPtrArray *results,
+                         GError **error);
 
 static bool
-walk(ReplicationService *service, const CimInstance *object, const AssociationFilter *filter, StepFunc each, GPtrArray *results,
+walk(ReplicationService *service, const CimInstance *object, const AssociationFilter *filter, StepFunc each,
+     GPtrArray *results,
      GError **error)
 {
     for (unsigned i = 0; i < 2 * G_N_ELEMENTS(rows); i++) {
@@ -375,14 +364,15 @@ path_text(const CimInstance *instance)
 }
 
 static bool
-collect_far_ends(ReplicationService *service, const Step *step, const CimInstance *object, GPtrArray *results, GError **error)
+collect_far_ends(ReplicationService *service, const Step *step, const CimInstance *object, GPtrArray *results,
+                 GError **error)
 {
     return step->go(service, object, results, error);
 }
 
 bool
-association_associators(ReplicationService *service, const CimInstance *object, const AssociationFilter *filter, GPtrArray *results,
-                        GError **error)
+association_associators(ReplicationService *service, const CimInstance *object, const AssociationFilter *filter,
+                        GPtrArray *results, GError **error)
 {
     g_autoptr(GPtrArray) found = provider_instances_new();
     g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
@@ -408,7 +398,8 @@ make_association(const Step *step, const CimInstance *near, const CimInstance *f
 }
 
 static bool
-collect_associations(ReplicationService *service, const Step *step, const CimInstance *object, GPtrArray *results, GError **error)
+collect_associations(ReplicationService *service, const Step *step, const CimInstance *object, GPtrArray *results,
+                     GError **error)
 {
     g_autoptr(GPtrArray) far = provider_instances_new();
 
@@ -420,8 +411,8 @@ collect_associations(ReplicationService *service, const Step *step, const CimIns
 }
 
 bool
-association_references(ReplicationService *service, const CimInstance *object, const AssociationFilter *filter, GPtrArray *results,
-                       GError **error)
+association_references(ReplicationService *service, const CimInstance *object, const AssociationFilter *filter,
+                       GPtrArray *results, GError **error)
 {
     return walk(service, object, filter, collect_associations, results, error);
 }
@@ -442,7 +433,8 @@ enumerate_row(ReplicationService *service, const AssociationRow *row, GPtrArray 
 }
 
 bool
-association_enumerate(ReplicationService *service, const CimClass *cim_class, bool exact, GPtrArray *results, GError **error)
+association_enumerate(ReplicationService *service, const CimClass *cim_class, bool exact, GPtrArray *results,
+                      GError **error)
 {
     for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
         const CimClass *row_class = cim_class_find(NAMESPACE, rows[i].assoc_class);

@@ -14,10 +14,11 @@ typedef struct {
 } AssociationFilter;
 
 /* Appends the far ends of @object, each once. */
-bool association_associators(ReplicationService *service, const CimInstance *object, const AssociationFilter *filter, GPtrArray *results,
-                             GError **error);
+bool association_associators(ReplicationService *service, const CimInstance *object, const AssociationFilter *filter,
+                             GPtrArray *results, GError **error);
 /* Appends the association instances that name @object; @filter's result_class and result_role look at the far end. */
-bool association_references(ReplicationService *service, const CimInstance *object, const AssociationFilter *filter, GPtrArray *results,
-                            GError **error);
+bool association_references(ReplicationService *service, const CimInstance *object, const AssociationFilter *filter,
+                            GPtrArray *results, GError **error);
 /* Appends all instances of an association class, and of those below it unless @exact. */
-bool association_enumerate(ReplicationService *service, const CimClass *cim_class, bool exact, GPtrArray *results, GError **error);
+bool association_enumerate(ReplicationService *service, const CimClass *cim_class, bool exact, GPtrArray *results,
+                           GError **error);

@@ -32,7 +32,8 @@ check_reader(const CimCaller *caller, GError **error)
 {
     if (caller->role >= CIM_ROLE_READER)
         return true;
-    g_set_error(error, CIM_ERROR, CIM_ERROR_ACCESS_DENIED, "User '%s' has no role here; ask an administrator of this host for one",
+    g_set_error(error, CIM_ERROR, CIM_ERROR_ACCESS_DENIED,
+                "User '%s' has no role here; ask an administrator of this host for one",
                 caller->user);
     return false;
 }
@@ -43,10 +44,12 @@ find_class(const char *cim_namespace, const char *class_name, GError **error)
     const CimClass *cim_class = cim_class_find(cim_namespace, class_name);
 
     if (cim_class == NULL && cim_classes(cim_namespace) == NULL)
-        g_set_error(error, CIM_ERROR, CIM_ERROR_INVALID_NAMESPACE, "Namespace '%.80s' is not served; root/virtualization/v2 is",
+        g_set_error(error, CIM_ERROR, CIM_ERROR_INVALID_NAMESPACE,
+                    "Namespace '%.80s' is not served; root/virtualization/v2 is",
                     cim_namespace);
     else if (cim_class == NULL)
-        g_set_error(error, CIM_ERROR, CIM_ERROR_INVALID_CLASS, "Class '%.80s' is not known in %s", class_name, cim_namespace);
+        g_set_error(error, CIM_ERROR, CIM_ERROR_INVALID_CLASS, "Class '%.80s' is not known in %s", class_name,
+                    cim_namespace);
     return cim_class;
 }
 
@@ -85,7 +88,8 @@ list_one(const Provider *provider, const CimClass *cim_class, void *data, GError
 }
 
 static bool
-list_class(CimBroker *self, const CimClass *cim_class, bool exact, const WqlQuery *query, GPtrArray *instances, GError **error)
+list_class(CimBroker *self, const CimClass *cim_class, bool exact, const WqlQuery *query, GPtrArray *instances,
+           GError **error)
 {
     ClassListing listing = { self->service, query, instances };
     GError *own_error = NULL;
@@ -97,8 +101,8 @@ list_class(CimBroker *self, const CimClass *cim_class, bool exact, const WqlQuer
 }
 
 bool
-cim_broker_enumerate(CimBroker *self, const CimCaller *caller, const char *cim_namespace, const char *class_name, bool exact,
-                     GPtrArray **ret, GError **error)
+cim_broker_enumerate(CimBroker *self, const CimCaller *caller, const char *cim_namespace, const char *class_name,
+                     bool exact, GPtrArray **ret, GError **error)
 {
     g_autoptr(GPtrArray) instances = provider_instances_new();
     const CimClass *cim_class;
@@ -199,7 +203,8 @@ search_associations(Search *search, const CimClass *cim_class, GError **error)
         cim_instance_free(end);
         return ok;
     }
-    g_set_error(error, CIM_ERROR, CIM_ERROR_INVALID_PARAMETER, "An instance of %s is named by its references: give them as keys",
+    g_set_error(error, CIM_ERROR, CIM_ERROR_INVALID_PARAMETER,
+                "An instance of %s is named by its references: give them as keys",
                 cim_class->name);
     return false;
 }
@@ -209,7 +214,8 @@ check_key_names(const CimClass *cim_class, const CimPath *path, GError **error)
 {
     for (unsigned i = 0; i < path->names->len; i++) {
         const CimProperty *property = cim_class_property(cim_class, path->names->pdata[i]);
-        bool may_be_key = property != NULL && ((property->flags & CIM_KEY) != 0 || (cim_class->flags & CIM_ABSTRACT) != 0);
+        unsigned flags = property == NULL ? 0 : property->flags | (cim_class->flags & CIM_ABSTRACT);
+        bool may_be_key = (flags & (CIM_KEY | CIM_ABSTRACT)) != 0; /* a base class may leave it to those below */
         if (!may_be_key) {
             g_set_error(error, CIM_ERROR, CIM_ERROR_NO_SUCH_PROPERTY, "Class %s has no key '%.80s'", cim_class->name,
                         (char *) path->names->pdata[i]);
@@ -285,17 +291,21 @@ resolve_filter(const CimPath *object, const CimAssociationFilter *names, Associa
     const char *cim_namespace = object->cim_namespace == NULL ? "root/virtualization/v2" : object->cim_namespace;
 
     *filter = (AssociationFilter) { .role = names->role, .result_role = names->result_role };
-    if (names->assoc_class != NULL && (filter->assoc_class = find_class(cim_namespace, names->assoc_class, error)) == NULL)
+    if (names->assoc_class != NULL &&
+        (filter->assoc_class = find_class(cim_namespace, names->assoc_class, error)) == NULL)
         return false;
-    return names->result_class == NULL || (filter->result_class = find_class(cim_namespace, names->result_class, error)) != NULL;
+    if (names->result_class != NULL &&
+        (filter->result_class = find_class(cim_namespace, names->result_class, error)) == NULL)
+        return false;
+    return true;
 }
 
 typedef bool (*AssociationFunc)(ReplicationService *service, const CimInstance *object, const AssociationFilter *filter,
                                 GPtrArray *results, GError **error);
 
 static bool
-walk_associations(CimBroker *self, const CimPath *object, const AssociationFilter *filter, AssociationFunc walk, GPtrArray **ret,
-                  GError **error)
+walk_associations(CimBroker *self, const CimPath *object, const AssociationFilter *filter, AssociationFunc walk,
+                  GPtrArray **ret, GError **error)
 {
     g_autoptr(GPtrArray) results = provider_instances_new();
     GError *own_error = NULL;
@@ -313,8 +323,8 @@ walk_associations(CimBroker *self, const CimPath *object, const AssociationFilte
 }
 
 bool
-cim_broker_associators(CimBroker *self, const CimCaller *caller, const CimPath *object, const CimAssociationFilter *names,
-                       GPtrArray **ret, GError **error)
+cim_broker_associators(CimBroker *self, const CimCaller *caller, const CimPath *object,
+                       const CimAssociationFilter *names, GPtrArray **ret, GError **error)
 {
     AssociationFilter filter;
 
@@ -323,8 +333,8 @@ cim_broker_associators(CimBroker *self, const CimCaller *caller, const CimPath *
 }
 
 bool
-cim_broker_references(CimBroker *self, const CimCaller *caller, const CimPath *object, const CimAssociationFilter *names,
-                      GPtrArray **ret, GError **error)
+cim_broker_references(CimBroker *self, const CimCaller *caller, const CimPath *object,
+                      const CimAssociationFilter *names, GPtrArray **ret, GError **error)
 {
     AssociationFilter filter;
 
@@ -356,7 +366,8 @@ run_select(CimBroker *self, const WqlQuery *query, GPtrArray **ret, GError **err
 }
 
 bool
-cim_broker_query(CimBroker *self, const CimCaller *caller, const char *cim_namespace, const char *wql, GPtrArray **ret, GError **error)
+cim_broker_query(CimBroker *self, const CimCaller *caller, const char *cim_namespace, const char *wql, GPtrArray **ret,
+                 GError **error)
 {
     g_autoptr(WqlQuery) query = NULL;
     CimAssociationFilter filter;
@@ -377,7 +388,8 @@ cim_broker_query(CimBroker *self, const CimCaller *caller, const char *cim_names
 /* ---- changes ---- */
 
 bool
-cim_broker_modify(CimBroker *self, const CimCaller *caller, const CimPath *path, const CimInstance *changes, GError **error)
+cim_broker_modify(CimBroker *self, const CimCaller *caller, const CimPath *path, const CimInstance *changes,
+                  GError **error)
 {
     CimInstance *instance = NULL;
 
@@ -401,7 +413,8 @@ reference_from(const CimValue *given, const char *cim_namespace, GError **error)
     if (given->type == CIM_INSTANCE)
         path = cim_instance_path(given->v.instance);
     else if (given->type != CIM_STRING)
-        g_set_error(error, CIM_ERROR, CIM_ERROR_TYPE_MISMATCH, "a reference is wanted, not a %s", cim_type_name(given->type));
+        g_set_error(error, CIM_ERROR, CIM_ERROR_TYPE_MISMATCH, "a reference is wanted, not a %s",
+                    cim_type_name(given->type));
     else if (*given->v.string == '\0')
         return cim_value_new_null(CIM_REFERENCE, false);
     else if (*given->v.string == '<' || embedded_is_mof(given->v.string)) {
@@ -487,7 +500,8 @@ convert_arguments(const CimMethod *method, GHashTable *given, const char *cim_na
         CimValue *converted;
 
         if (parameter == NULL) {
-            g_set_error(error, CIM_ERROR, CIM_ERROR_INVALID_PARAMETER, "Method %s has no parameter '%.80s'", method->name, (char *) name);
+            g_set_error(error, CIM_ERROR, CIM_ERROR_INVALID_PARAMETER, "Method %s has no parameter '%.80s'",
+                        method->name, (char *) name);
             return false;
         }
         if ((parameter->flags & CIM_IN) == 0)
@@ -522,7 +536,8 @@ null_results(const CimMethod *method)
 
 /* The row and the declaration of the target's own class: @method may be that of a base class. */
 static bool
-find_method(const CimInstance *target, const char *name, const MethodRow **ret_row, const CimMethod **ret_method, GError **error)
+find_method(const CimInstance *target, const char *name, const MethodRow **ret_row, const CimMethod **ret_method,
+            GError **error)
 {
     const CimClass *cim_class = cim_instance_class(target);
 
@@ -536,8 +551,8 @@ find_method(const CimInstance *target, const char *name, const MethodRow **ret_r
 }
 
 static bool
-invoke_on(CimBroker *self, const CimCaller *caller, const CimInstance *target, const char *name, GHashTable *given, MethodCall *call,
-          char **ret_message, GError **error)
+invoke_on(CimBroker *self, const CimCaller *caller, const CimInstance *target, const char *name, GHashTable *given,
+          MethodCall *call, char **ret_message, GError **error)
 {
     const MethodRow *row;
     const CimMethod *method;
@@ -554,8 +569,8 @@ invoke_on(CimBroker *self, const CimCaller *caller, const CimInstance *target, c
 }
 
 bool
-cim_broker_invoke(CimBroker *self, const CimCaller *caller, const CimPath *path, const CimMethod *method, GHashTable *in,
-                  GHashTable **ret_out, uint32_t *ret_value, char **ret_message, GError **error)
+cim_broker_invoke(CimBroker *self, const CimCaller *caller, const CimPath *path, const CimMethod *method,
+                  GHashTable *in, GHashTable **ret_out, uint32_t *ret_value, char **ret_message, GError **error)
 {
     g_autoptr(GHashTable) arguments = values_new();
     g_autofree char *message = NULL;

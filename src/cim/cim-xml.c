@@ -209,8 +209,8 @@ typedef struct {
 } ClassXml;
 
 static void
-append_feature_attributes(GString *out, const ClassXml *how, const char *name, CimType type, const char *reference_class,
-                          const CimClass *origin)
+append_feature_attributes(GString *out, const ClassXml *how, const char *name, CimType type,
+                          const char *reference_class, const CimClass *origin)
 {
     append_attribute(out, "NAME", name);
     if (type == CIM_REFERENCE)

@@ -27,7 +27,10 @@ const char *cim_type_name(CimType type); /* "uint16", ... as in MOF and CIM-XML 
 
 /* ---- class tables (generated) ---- */
 typedef struct CimClass CimClass;
-typedef enum { CIM_KEY = 1, CIM_ARRAY = 2, CIM_IN = 4, CIM_OUT = 8, CIM_STATIC = 16, CIM_ABSTRACT = 32, CIM_ASSOCIATION = 64, CIM_WRITE = 128 } CimFlags;
+typedef enum {
+    CIM_KEY = 1, CIM_ARRAY = 2, CIM_IN = 4, CIM_OUT = 8, CIM_STATIC = 16, CIM_ABSTRACT = 32, CIM_ASSOCIATION = 64,
+    CIM_WRITE = 128,
+} CimFlags;
 typedef struct { const char *name; CimType type; bool is_array; const char *value; /* as in MOF */ } CimQualifier;
 typedef struct {
     const char *name;
@@ -123,8 +126,10 @@ void            cim_instance_free(CimInstance *self);
 const CimClass *cim_instance_class(const CimInstance *self);
 /* Takes @value; a wrong name or type is a bug of ours (asserted). */
 void            cim_instance_set(CimInstance *self, const char *property, CimValue *value);
-const CimValue *cim_instance_get(const CimInstance *self, const char *property); /* never NULL for a declared property */
-bool            cim_instance_is_set(const CimInstance *self, const char *property); /* given by a client, even as null */
+/* Never NULL for a declared property. */
+const CimValue *cim_instance_get(const CimInstance *self, const char *property);
+/* Given by a client, even as null. */
+bool            cim_instance_is_set(const CimInstance *self, const char *property);
 CimPath        *cim_instance_path(const CimInstance *self); /* from its key properties */
 /* CIM-XML text of one INSTANCE element; NAME is the first attribute of PROPERTY */
 char           *cim_instance_to_xml(const CimInstance *self);
@@ -143,26 +148,35 @@ CimBroker *cim_broker_new(ReplicationService *service);
 void       cim_broker_free(CimBroker *self);
 
 /* Results are arrays of CimInstance*, owned by the array. A caller with less than CIM_ROLE_READER gets CIM_ERROR_ACCESS_DENIED. */
+
+/* @path may be of a base class and may hold a subset of the keys, of a singleton none. CIM_ERROR_NOT_FOUND,
+ * CIM_ERROR_AMBIGUOUS (keys fit several), CIM_ERROR_NO_SUCH_PROPERTY (a name that is no key), CIM_ERROR_INVALID_PARAMETER
+ * (keys are needed and there are none). */
 bool cim_broker_get(CimBroker *self, const CimCaller *caller, const CimPath *path, CimInstance **ret, GError **error);
 /* @exact: subclasses left out */
-bool cim_broker_enumerate(CimBroker *self, const CimCaller *caller, const char *cim_namespace, const char *class_name, bool exact,
-                          GPtrArray **ret, GError **error);
-bool cim_broker_query(CimBroker *self, const CimCaller *caller, const char *cim_namespace, const char *wql, GPtrArray **ret,
-                      GError **error);
-typedef struct { const char *assoc_class, *result_class, *role, *result_role; /* each nullable */ } CimAssociationFilter;
-bool cim_broker_associators(CimBroker *self, const CimCaller *caller, const CimPath *object, const CimAssociationFilter *filter,
-                            GPtrArray **ret, GError **error);
-bool cim_broker_references(CimBroker *self, const CimCaller *caller, const CimPath *object, const CimAssociationFilter *filter,
-                           GPtrArray **ret, GError **error);
+bool cim_broker_enumerate(CimBroker *self, const CimCaller *caller, const char *cim_namespace, const char *class_name,
+                          bool exact, GPtrArray **ret, GError **error);
+bool cim_broker_query(CimBroker *self, const CimCaller *caller, const char *cim_namespace, const char *wql,
+                      GPtrArray **ret, GError **error);
+typedef struct {
+    const char *assoc_class, *result_class, *role, *result_role; /* each nullable */
+} CimAssociationFilter;
+bool cim_broker_associators(CimBroker *self, const CimCaller *caller, const CimPath *object,
+                            const CimAssociationFilter *filter, GPtrArray **ret, GError **error);
+/* The association instances that name @object. @filter: assoc_class or result_class is the association's class. */
+bool cim_broker_references(CimBroker *self, const CimCaller *caller, const CimPath *object,
+                           const CimAssociationFilter *filter, GPtrArray **ret, GError **error);
 /* Changes the properties that @changes has set; classes that do not allow it: CIM_ERROR_NOT_SUPPORTED. */
-bool cim_broker_modify(CimBroker *self, const CimCaller *caller, const CimPath *path, const CimInstance *changes, GError **error);
+bool cim_broker_modify(CimBroker *self, const CimCaller *caller, const CimPath *path, const CimInstance *changes,
+                       GError **error);
 /**
  * cim_broker_invoke:
  * @path: instance (a subset of keys that names exactly one, or none for a singleton)
- * @in: values by parameter name; absent ones are null. NULL when there are none
+ * @in: values by parameter name; absent ones are null. NULL when there are none. A value of another type is
+ *      converted when that can be: texts to all types, texts (object path or embedded instance) and instances to references
  * @ret_out: table of name -> CimValue* of the out parameters, owned by the caller
  * @ret_value: the method's return code. A method that fails by its own rules gives true and its code
  * @ret_message: (nullable) one sentence for a person when @ret_value is an error code
  */
-bool cim_broker_invoke(CimBroker *self, const CimCaller *caller, const CimPath *path, const CimMethod *method, GHashTable *in,
-                       GHashTable **ret_out, uint32_t *ret_value, char **ret_message, GError **error);
+bool cim_broker_invoke(CimBroker *self, const CimCaller *caller, const CimPath *path, const CimMethod *method,
+                       GHashTable *in, GHashTable **ret_out, uint32_t *ret_value, char **ret_message, GError **error);

@@ -139,8 +139,9 @@ parse_iso_point(const char *text, Moment *moment)
         return false;
     if (*text == 'T' || *text == 't' || *text == ' ') {
         text++;
-        if (!take_number(&text, 2, &moment->hour) || !take_char(&text, ':') || !take_number(&text, 2, &moment->minute) ||
-            !take_char(&text, ':') || !take_number(&text, 2, &moment->second))
+        if (!take_number(&text, 2, &moment->hour) || !take_char(&text, ':') ||
+            !take_number(&text, 2, &moment->minute) || !take_char(&text, ':') ||
+            !take_number(&text, 2, &moment->second))
             return false;
         if (take_char(&text, '.') && !take_fraction(&text, &moment->usec))
             return false;
@@ -229,8 +230,8 @@ moment_to_dmtf(const Moment *moment)
     if (moment->is_interval)
         return g_strdup_printf("%08" G_GINT64_FORMAT "%02d%02d%02d.%06d:000", (gint64) moment->days, moment->hour,
                                moment->minute, moment->second, moment->usec);
-    return g_strdup_printf("%04d%02d%02d%02d%02d%02d.%06d%c%03d", moment->year, moment->month, moment->day, moment->hour,
-                           moment->minute, moment->second, moment->usec, moment->offset_min < 0 ? '-' : '+',
+    return g_strdup_printf("%04d%02d%02d%02d%02d%02d.%06d%c%03d", moment->year, moment->month, moment->day,
+                           moment->hour, moment->minute, moment->second, moment->usec, moment->offset_min < 0 ? '-' : '+',
                            ABS(moment->offset_min));
 }
 

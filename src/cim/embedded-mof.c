@@ -17,7 +17,8 @@ static bool
 expected(Scanner *in, const char *what)
 {
     if (in->error == NULL || *in->error == NULL)
-        g_set_error(in->error, CIM_ERROR, CIM_ERROR_INVALID_PARAMETER, "The embedded instance is no MOF: %s expected at position %d",
+        g_set_error(in->error, CIM_ERROR, CIM_ERROR_INVALID_PARAMETER,
+                    "The embedded instance is no MOF: %s expected at position %d",
                     what, (int) (in->at - in->text) + 1);
     return false;
 }
@@ -231,8 +232,8 @@ read_assignment(Scanner *in, CimInstance *instance)
     name = take_word(in);
     if (*name == '\0')
         return expected(in, "the name of a property");
-    if (!embedded_property(instance, name, &property, in->error) || !expect(in, '=') || !take_value(in, &texts, &is_array) ||
-        !expect(in, ';'))
+    if (!embedded_property(instance, name, &property, in->error) || !expect(in, '=') ||
+        !take_value(in, &texts, &is_array) || !expect(in, ';'))
         return false;
     return property == NULL || embedded_set(instance, property, texts, is_array, in->error);
 }
@@ -298,6 +299,6 @@ embedded_from_mof(const char *text, const char *cim_namespace, GError **error)
 bool
 embedded_is_mof(const char *text)
 {
-    return g_ascii_strncasecmp(text, "instance", 8) == 0 || strncmp(text, "//", 2) == 0 || strncmp(text, "/*", 2) == 0 ||
-           *text == '[';
+    return g_ascii_strncasecmp(text, "instance", strlen("instance")) == 0 || g_str_has_prefix(text, "//") ||
+           g_str_has_prefix(text, "/*") || *text == '[';
 }

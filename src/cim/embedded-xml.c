@@ -48,13 +48,35 @@ skip_prolog(const char *text)
     return end == NULL ? text : end + 2;
 }
 
+static void
+refuse_malformed(const xmlError *why, GError **error)
+{
+    g_autofree char *reason = g_strchomp(g_strdup(why == NULL || why->message == NULL ? "malformed" : why->message));
+    g_autofree char *where = g_strdup_printf("%s (line %d)", reason, why == NULL ? 0 : why->line);
+
+    refuse(error, where);
+}
+
+static void
+init_once(void)
+{
+    static size_t is_done;
+
+    if (g_once_init_enter(&is_done)) {
+        xmlInitParser(); /* not safe from several threads by itself */
+        g_once_init_leave(&is_done, 1);
+    }
+}
+
 static xmlDoc *
 parse_document(const char *text, GError **error)
 {
-    xmlParserCtxt *parser = xmlNewParserCtxt();
+    xmlParserCtxt *parser;
     xmlDoc *document;
     bool has_doctype;
 
+    init_once();
+    parser = xmlNewParserCtxt();
     text = skip_prolog(text);
     while (g_ascii_isspace(*text))
         text++;
@@ -63,12 +85,8 @@ parse_document(const char *text, GError **error)
     document = xmlCtxtReadMemory(parser, text, (int) strlen(text), NULL, "UTF-8",
                                  XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING | XML_PARSE_NOCDATA);
     has_doctype = parser->_private != NULL;
-    if (document == NULL && !has_doctype) {
-        const xmlError *why = xmlCtxtGetLastError(parser);
-        g_autofree char *reason = g_strchomp(g_strdup(why == NULL || why->message == NULL ? "it is not well formed" : why->message));
-        g_autofree char *where = g_strdup_printf("%s (line %d)", reason, why == NULL ? 0 : why->line);
-        refuse(error, where);
-    }
+    if (document == NULL && !has_doctype)
+        refuse_malformed(xmlCtxtGetLastError(parser), error);
     if (has_doctype)
         refuse(error, "a DOCTYPE is not accepted");
     if (has_doctype && document != NULL) {
@@ -304,7 +322,8 @@ is_nil(const xmlNode *node)
 {
     for (const xmlAttr *at = node->properties; at != NULL; at = at->next) {
         if (strcmp((const char *) at->name, "nil") == 0 && at->children != NULL && at->children->content != NULL &&
-            (strcmp((const char *) at->children->content, "true") == 0 || strcmp((const char *) at->children->content, "1") == 0))
+            (strcmp((const char *) at->children->content, "true") == 0 ||
+             strcmp((const char *) at->children->content, "1") == 0))
             return true;
     }
     return false;

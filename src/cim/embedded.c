@@ -8,7 +8,8 @@ embedded_instance_new(const char *cim_namespace, const char *class_name, GError 
     const CimClass *cim_class = cim_class_find(cim_namespace, class_name);
 
     if (cim_class == NULL) {
-        g_set_error(error, CIM_ERROR, CIM_ERROR_INVALID_CLASS, "The embedded instance is of class '%.80s', which is not known in %s",
+        g_set_error(error, CIM_ERROR, CIM_ERROR_INVALID_CLASS,
+                    "The embedded instance is of class '%.80s', which is not known in %s",
                     class_name, cim_namespace);
         return NULL;
     }
@@ -22,7 +23,8 @@ embedded_property(const CimInstance *instance, const char *name, const CimProper
     const CimProperty *property = cim_class_property(cim_class, name);
 
     if (property == NULL && strncmp(name, "__", 2) != 0) {
-        g_set_error(error, CIM_ERROR, CIM_ERROR_NO_SUCH_PROPERTY, "Class %s has no property '%.80s'", cim_class->name, name);
+        g_set_error(error, CIM_ERROR, CIM_ERROR_NO_SUCH_PROPERTY, "Class %s has no property '%.80s'", cim_class->name,
+                    name);
         return false;
     }
     *ret = property;
@@ -67,7 +69,8 @@ embedded_set(CimInstance *instance, const CimProperty *property, const GPtrArray
     else if (wants_array)
         value = array_from_texts(property, texts, error);
     else if (is_array || texts->len != 1) {
-        g_set_error(error, CIM_ERROR, CIM_ERROR_TYPE_MISMATCH, "Property %s takes one value, not an array", property->name);
+        g_set_error(error, CIM_ERROR, CIM_ERROR_TYPE_MISMATCH, "Property %s takes one value, not an array",
+                    property->name);
         return false;
     } else
         value = scalar_from_text(property, texts->pdata[0], error);
@@ -90,7 +93,8 @@ cim_instance_from_text(const char *text, const char *cim_namespace, GError **err
     while (g_ascii_isspace(*text))
         text++;
     if (strlen(text) > EMBEDDED_MAX_BYTES || !g_utf8_validate(text, -1, NULL)) {
-        g_set_error(error, CIM_ERROR, CIM_ERROR_INVALID_PARAMETER, "The embedded instance is longer than %d bytes, or no UTF-8 text",
+        g_set_error(error, CIM_ERROR, CIM_ERROR_INVALID_PARAMETER,
+                    "The embedded instance is longer than %d bytes, or no UTF-8 text",
                     EMBEDDED_MAX_BYTES);
         return NULL;
     }

@@ -21,4 +21,5 @@ CimInstance *embedded_instance_new(const char *cim_namespace, const char *class_
 /* Ignores system properties ("__PATH"): @ret NULL and true. */
 bool embedded_property(const CimInstance *instance, const char *name, const CimProperty **ret, GError **error);
 /* @texts: of char*, a NULL among them is a null item; NULL: the value is null. A single text for an array is its one item. */
-bool embedded_set(CimInstance *instance, const CimProperty *property, const GPtrArray *texts, bool is_array, GError **error);
+bool embedded_set(CimInstance *instance, const CimProperty *property, const GPtrArray *texts, bool is_array,
+                  GError **error);

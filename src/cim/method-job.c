@@ -36,7 +36,8 @@ error_xml(const JobView *job)
     cim_instance_set(instance, "ErrorType", cim_value_new_uint(CIM_UINT16, 4));
     cim_instance_set(instance, "OwningEntity", cim_value_new_string("virt-replica"));
     cim_instance_set(instance, "MessageID", cim_value_new_string(message_id));
-    cim_instance_set(instance, "Message", cim_value_new_string(job->error_text == NULL ? "The job failed" : job->error_text));
+    cim_instance_set(instance, "Message",
+                     cim_value_new_string(job->error_text == NULL ? "The job failed" : job->error_text));
     cim_instance_set(instance, "PerceivedSeverity", cim_value_new_uint(CIM_UINT16, 4));
     cim_instance_set(instance, "ProbableCause", cim_value_new_uint(CIM_UINT16, 0));
     cim_instance_set(instance, "ErrorSource", cim_value_new_string(source));
@@ -86,6 +87,13 @@ get_error_ex(MethodCall *call, GError **error)
     return true;
 }
 
+static void
+refuse(MethodCall *call, uint32_t code, const char *message)
+{
+    call->code = code;
+    call->message = message;
+}
+
 static bool
 request_state_change(MethodCall *call, GError **error)
 {
@@ -95,11 +103,11 @@ request_state_change(MethodCall *call, GError **error)
     if (job == NULL)
         return false;
     if (requested == NULL || requested->v.uint < REQUEST_START || requested->v.uint > REQUEST_SERVICE)
-        call->code = JOB_INVALID_PARAMETER;
+        refuse(call, JOB_INVALID_PARAMETER, "RequestedState is 4 (terminate) or 5 (kill)");
     else if (requested->v.uint != REQUEST_TERMINATE && requested->v.uint != REQUEST_KILL)
-        call->code = JOB_NOT_SUPPORTED;
-    else
-        call->code = job_cancel(job) ? 0 : JOB_INVALID_TRANSITION;
+        refuse(call, JOB_NOT_SUPPORTED, "Jobs can only be ended: RequestedState 4 (terminate) or 5 (kill)");
+    else if (!job_cancel(job))
+        refuse(call, JOB_INVALID_TRANSITION, "The job has ended, or cannot be cancelled (property Cancellable)");
     return true;
 }
 

@@ -34,7 +34,8 @@ create_relationship(MethodCall *call, GError **error)
         return false;
     settings = settings_from_instance(instance, vm, error);
     cim_instance_free(instance);
-    return settings != NULL && replication_service_create(call->service, &caller, vm->uuid, settings, &call->job, error);
+    return settings != NULL &&
+           replication_service_create(call->service, &caller, vm->uuid, settings, &call->job, error);
 }
 
 static bool
@@ -48,7 +49,8 @@ start_replication(MethodCall *call, GError **error)
 
     if (vm == NULL || !argument_uint(call, "InitialReplicationType", &type, error))
         return false;
-    return replication_service_start_initial(call->service, &caller, vm->uuid, type, location == NULL ? NULL : location->v.string,
+    return replication_service_start_initial(call->service, &caller, vm->uuid, type,
+                                             location == NULL ? NULL : location->v.string,
                                              start == NULL ? 0 : cim_datetime_to_usec(start->v.string), &call->job, error);
 }
 
@@ -103,7 +105,8 @@ modify_service_settings(MethodCall *call, GError **error)
 static bool
 add_entry(MethodCall *call, GError **error)
 {
-    CimInstance *instance = required_instance(call, "AuthorizationEntry", "Msvm_ReplicationAuthorizationSettingData", error);
+    CimInstance *instance = required_instance(call, "AuthorizationEntry", "Msvm_ReplicationAuthorizationSettingData",
+                                              error);
     Caller caller = { call->user };
     AuthorizationEntry *entry;
     bool ok;

@@ -10,7 +10,8 @@ target_vm(const MethodCall *call, GError **error)
 
     if (uuid != NULL)
         return replication_service_vm(call->service, uuid, error);
-    g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_NOT_SUPPORTED, "'%s' is the host; only virtual machines change their state",
+    g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_NOT_SUPPORTED,
+                "'%s' is the host; only virtual machines change their state",
                 name);
     return NULL;
 }

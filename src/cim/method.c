@@ -67,4 +67,6 @@ method_run(const MethodRow *row, const CimCaller *caller, MethodCall *call, char
         *ret_message = g_strdup(error->message);
     } else if (call->job != NULL)
         set_job(call);
+    else
+        *ret_message = g_strdup(call->message);
 }

@@ -15,6 +15,7 @@ typedef struct {
     GHashTable         *in;   /* name as declared -> CimValue* of the declared type; absent is null */
     GHashTable         *out;  /* name -> CimValue*, owned; complete with nulls */
     uint32_t            code; /* return value */
+    const char         *message; /* (nullable) static text for a person when @code is an error of the method's own */
     Job                *job;  /* owned; when set the code is 4096 and the out parameter Job names it */
 } MethodCall;
 
@@ -47,7 +48,8 @@ const char *argument_text(const MethodCall *call, const char *name, GError **err
 /* Embedded instance of the parameter's class; NULL without an error when it is null. */
 CimInstance *argument_instance(const MethodCall *call, const char *name, const char *class_name, GError **error);
 /* Index of the relationship of @vm that the embedded Msvm_ReplicationRelationship names; 0 when it is null. */
-bool argument_relationship(const MethodCall *call, const char *name, const VmView *vm, unsigned *ret_index, GError **error);
+bool argument_relationship(const MethodCall *call, const char *name, const VmView *vm, unsigned *ret_index,
+                           GError **error);
 
 /* ---- embedded settings to structures ---- */
 

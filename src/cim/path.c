@@ -129,7 +129,8 @@ cim_path_to_text(const CimPath *self, const char *host)
 static bool
 fail(GError **error, const char *text, const char *at, const char *expected)
 {
-    g_set_error(error, CIM_ERROR, CIM_ERROR_INVALID_PARAMETER, "Object path '%.120s': %s expected at position %d", text, expected,
+    g_set_error(error, CIM_ERROR, CIM_ERROR_INVALID_PARAMETER, "Object path '%.120s': %s expected at position %d", text,
+                expected,
                 (int) (at - text) + 1);
     return false;
 }
@@ -356,7 +357,8 @@ cim_path_from_text(const char *text, const char *default_namespace, GError **err
         fail(error, text, at, "the name of a class");
         return NULL;
     }
-    path = cim_path_new(cim_namespace != NULL && *cim_namespace != '\0' ? cim_namespace : default_namespace, class_name);
+    path = cim_path_new(cim_namespace != NULL && *cim_namespace != '\0' ? cim_namespace : default_namespace,
+                        class_name);
     if (path->cim_namespace != NULL)
         cim_class = cim_class_find(path->cim_namespace, class_name);
     if (!parse_after_class(path, cim_class, text, &at, error)) {

@@ -174,8 +174,10 @@ DEFINE_UINT16(setting_consistent_interval, RelationshipView, view->settings->app
 DEFINE_UINT16(setting_history, RelationshipView, view->settings->recovery_history)
 DEFINE_GETTER(setting_disks, RelationshipView, included_disks(service, view))
 DEFINE_BOOLEAN(setting_auto_resync, RelationshipView, view->settings->auto_resynchronize)
-DEFINE_INTERVAL(setting_auto_resync_start, RelationshipView, (int64_t) view->settings->auto_resynchronize_start_sec * G_USEC_PER_SEC)
-DEFINE_INTERVAL(setting_auto_resync_end, RelationshipView, (int64_t) view->settings->auto_resynchronize_end_sec * G_USEC_PER_SEC)
+DEFINE_INTERVAL(setting_auto_resync_start, RelationshipView,
+                (int64_t) view->settings->auto_resynchronize_start_sec * G_USEC_PER_SEC)
+DEFINE_INTERVAL(setting_auto_resync_end, RelationshipView,
+                (int64_t) view->settings->auto_resynchronize_end_sec * G_USEC_PER_SEC)
 DEFINE_MADE_TEXT(setting_provider, RelationshipView, provider_path(service))
 DEFINE_TEXT(setting_additional, RelationshipView, view->settings->additional_settings)
 DEFINE_UINT16(setting_interval, RelationshipView, view->settings->replication_interval_sec)

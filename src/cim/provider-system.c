@@ -67,7 +67,9 @@ milliseconds_since(int64_t usec)
 static CimValue *
 process_id(const VmView *vm)
 {
-    return vm->process_id > 0 ? cim_value_new_uint(CIM_UINT32, (uint64_t) vm->process_id) : cim_value_new_null(CIM_UINT32, false);
+    if (vm->process_id <= 0)
+        return cim_value_new_null(CIM_UINT32, false);
+    return cim_value_new_uint(CIM_UINT32, (uint64_t) vm->process_id);
 }
 
 DEFINE_MADE_TEXT(vm_guid, VmView, name_of_guid(view->uuid))
@@ -142,10 +144,10 @@ static const PropertyRow vm_settings_rows[] = {
 
 /* ---- recovery points ---- */
 
-/* What @list gives for one virtual machine, joined for all of them. */
+/* What @list gives for one virtual machine, joined for all of them; one that has gone meanwhile is passed over. */
 static GPtrArray *
-list_of_each_vm(ReplicationService *service, GPtrArray *(*list)(ReplicationService *, const char *, GError **), GDestroyNotify free_item,
-                GError **error)
+list_of_each_vm(ReplicationService *service, GPtrArray *(*list)(ReplicationService *, const char *, GError **),
+                GDestroyNotify free_item, GError **error)
 {
     g_autoptr(GPtrArray) vms = replication_service_vms(service, error);
     g_autoptr(GPtrArray) all = g_ptr_array_new_with_free_func(free_item);
@@ -153,10 +155,14 @@ list_of_each_vm(ReplicationService *service, GPtrArray *(*list)(ReplicationServi
     if (vms == NULL)
         return NULL;
     for (unsigned i = 0; i < vms->len; i++) {
-        GPtrArray *items = list(service, ((VmView *) vms->pdata[i])->uuid, error);
-        if (items == NULL)
+        g_autoptr(GError) own_error = NULL;
+        GPtrArray *items = list(service, ((VmView *) vms->pdata[i])->uuid, &own_error);
+        if (items != NULL)
+            g_ptr_array_extend_and_steal(all, items);
+        else if (!g_error_matches(own_error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_PARAMETER)) {
+            g_propagate_error(error, g_steal_pointer(&own_error));
             return NULL;
-        g_ptr_array_extend_and_steal(all, items);
+        }
     }
     return g_steal_pointer(&all);
 }
@@ -315,11 +321,50 @@ static const PropertyRow disk_rows[] = {
     { NULL },
 };
 
+/* ---- all together ---- */
+
+enum { PROVIDER_HOST, PROVIDER_VM, PROVIDER_VM_SETTINGS, PROVIDER_POINT, PROVIDER_DISK };
+
 const Provider system_providers[] = {
-    { "Msvm_ComputerSystem", "Name", false, list_hosts, find_host, g_free, host_rows },
-    { "Msvm_ComputerSystem", "Name", false, list_vms, find_vm, (GDestroyNotify) vm_view_free, vm_rows },
-    { "Msvm_VirtualSystemSettingData", "InstanceID", false, list_vms, find_vm_settings, (GDestroyNotify) vm_view_free, vm_settings_rows },
-    { "Msvm_VirtualSystemSettingData", "InstanceID", false, list_points, find_point, (GDestroyNotify) point_view_free, point_rows },
-    { "Msvm_StorageAllocationSettingData", "InstanceID", false, list_disks, find_disk, (GDestroyNotify) vm_disk_free, disk_rows },
+    [PROVIDER_HOST] = { "Msvm_ComputerSystem", "Name", false, list_hosts, find_host, g_free, host_rows },
+    [PROVIDER_VM] = { "Msvm_ComputerSystem", "Name", false, list_vms, find_vm, (GDestroyNotify) vm_view_free, vm_rows },
+    [PROVIDER_VM_SETTINGS] = { "Msvm_VirtualSystemSettingData", "InstanceID", false, list_vms, find_vm_settings,
+                               (GDestroyNotify) vm_view_free, vm_settings_rows },
+    [PROVIDER_POINT] = { "Msvm_VirtualSystemSettingData", "InstanceID", false, list_points, find_point,
+                         (GDestroyNotify) point_view_free, point_rows },
+    [PROVIDER_DISK] = { "Msvm_StorageAllocationSettingData", "InstanceID", false, list_disks, find_disk,
+                        (GDestroyNotify) vm_disk_free, disk_rows },
     { NULL },
 };
+
+static void
+append_view(ReplicationService *service, unsigned provider, const void *view, GPtrArray *instances)
+{
+    const Provider *self = &system_providers[provider];
+
+    g_ptr_array_add(instances,
+                    provider_make(self, cim_class_find("root/virtualization/v2", self->class_name), service, view));
+}
+
+bool
+provider_collect_points(ReplicationService *service, const char *vm_uuid, bool latest_only, GPtrArray *instances,
+                        GError **error)
+{
+    g_autoptr(GPtrArray) points = replication_service_points(service, vm_uuid, error);
+
+    for (unsigned i = 0; points != NULL && i < points->len; i++) {
+        if (!latest_only || ((const PointView *) points->pdata[i])->latest)
+            append_view(service, PROVIDER_POINT, points->pdata[i], instances);
+    }
+    return points != NULL;
+}
+
+bool
+provider_collect_disks(ReplicationService *service, const char *vm_uuid, GPtrArray *instances, GError **error)
+{
+    g_autoptr(GPtrArray) disks = list_vm_disks(service, vm_uuid, error);
+
+    for (unsigned i = 0; disks != NULL && i < disks->len; i++)
+        append_view(service, PROVIDER_DISK, disks->pdata[i], instances);
+    return disks != NULL;
+}

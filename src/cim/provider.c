@@ -22,12 +22,13 @@ provider_set_constants(CimInstance *instance, const PropertyRow *rows)
     for (const PropertyRow *row = rows; row != NULL && row->name != NULL; row++) {
         if (row->get == NULL)
             cim_instance_set(instance, row->name,
-                             constant_value(cim_class_property(cim_instance_class(instance), row->name), row->constant));
+                             constant_value(cim_class_property(cim_instance_class(instance), row->name),
+                                            row->constant));
     }
 }
 
-static CimInstance *
-make_instance(const Provider *self, const CimClass *cim_class, ReplicationService *service, const void *view)
+CimInstance *
+provider_make(const Provider *self, const CimClass *cim_class, ReplicationService *service, const void *view)
 {
     CimInstance *instance = cim_instance_new(cim_class);
 
@@ -40,20 +41,21 @@ make_instance(const Provider *self, const CimClass *cim_class, ReplicationServic
 }
 
 static bool
-collect_all(const Provider *self, const CimClass *cim_class, ReplicationService *service, GPtrArray *instances, GError **error)
+collect_all(const Provider *self, const CimClass *cim_class, ReplicationService *service, GPtrArray *instances,
+            GError **error)
 {
     g_autoptr(GPtrArray) views = self->list(service, error);
 
     if (views == NULL)
         return false;
     for (unsigned i = 0; i < views->len; i++)
-        g_ptr_array_add(instances, make_instance(self, cim_class, service, views->pdata[i]));
+        g_ptr_array_add(instances, provider_make(self, cim_class, service, views->pdata[i]));
     return true;
 }
 
 bool
-provider_collect(const Provider *self, const CimClass *cim_class, ReplicationService *service, const char *key, GPtrArray *instances,
-                 GError **error)
+provider_collect(const Provider *self, const CimClass *cim_class, ReplicationService *service, const char *key,
+                 GPtrArray *instances, GError **error)
 {
     g_autoptr(GError) own_error = NULL;
     void *view;
@@ -62,12 +64,13 @@ provider_collect(const Provider *self, const CimClass *cim_class, ReplicationSer
         return collect_all(self, cim_class, service, instances, error);
     view = self->find(service, key, &own_error);
     if (view == NULL) {
-        bool is_unknown = own_error == NULL || g_error_matches(own_error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_PARAMETER);
+        bool is_unknown = own_error == NULL || g_error_matches(own_error, REPLICATION_ERROR,
+                                                               REPLICATION_ERROR_INVALID_PARAMETER);
         if (!is_unknown)
             g_propagate_error(error, g_steal_pointer(&own_error));
         return is_unknown;
     }
-    g_ptr_array_add(instances, make_instance(self, cim_class, service, view));
+    g_ptr_array_add(instances, provider_make(self, cim_class, service, view));
     self->free_view(view);
     return true;
 }
@@ -103,7 +106,8 @@ collect_one(const Provider *provider, const CimClass *cim_class, void *data, GEr
 }
 
 bool
-provider_collect_class(const char *class_name, ReplicationService *service, const char *key, GPtrArray *instances, GError **error)
+provider_collect_class(const char *class_name, ReplicationService *service, const char *key, GPtrArray *instances,
+                       GError **error)
 {
     Collection into = { service, key, instances };
 

@@ -34,11 +34,20 @@ typedef bool (*ProviderFunc)(const Provider *provider, const CimClass *cim_class
 bool provider_foreach(const CimClass *ancestor, bool exact, ProviderFunc each, void *data, GError **error);
 
 /* Appends instances of @cim_class; with @key those with that key only. Errors are REPLICATION_ERROR. */
-bool provider_collect(const Provider *self, const CimClass *cim_class, ReplicationService *service, const char *key, GPtrArray *instances,
-                      GError **error);
+bool provider_collect(const Provider *self, const CimClass *cim_class, ReplicationService *service, const char *key,
+                      GPtrArray *instances, GError **error);
 
 /* Instances of one class by its name; @key as above. */
-bool provider_collect_class(const char *class_name, ReplicationService *service, const char *key, GPtrArray *instances, GError **error);
+bool provider_collect_class(const char *class_name, ReplicationService *service, const char *key, GPtrArray *instances,
+                            GError **error);
+
+CimInstance *provider_make(const Provider *self, const CimClass *cim_class, ReplicationService *service,
+                           const void *view);
+
+/* What belongs to one virtual machine, from one reading: its recovery points, oldest first, and its disks. */
+bool provider_collect_points(ReplicationService *service, const char *vm_uuid, bool latest_only, GPtrArray *instances,
+                             GError **error);
+bool provider_collect_disks(ReplicationService *service, const char *vm_uuid, GPtrArray *instances, GError **error);
 
 /* Sets the properties of rows with a constant. */
 void provider_set_constants(CimInstance *instance, const PropertyRow *rows);

@@ -70,7 +70,8 @@ disk_instance_id(const char *text, GError **error)
     if (key != NULL && !key->is_null && key->type == CIM_STRING)
         id = g_strdup(key->v.string);
     else
-        g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_PARAMETER, "IncludedDisks: '%.120s' has no InstanceID", text);
+        g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_PARAMETER,
+                    "IncludedDisks: '%.120s' has no InstanceID", text);
     cim_path_free(path);
     return id;
 }
@@ -85,7 +86,8 @@ disk_target(const char *text, const VmView *vm, GError **error)
         return NULL;
     if (guid_of_instance_id(id, &uuid, &rest) && g_ascii_strcasecmp(uuid, vm->uuid) == 0 && *rest == '\\')
         return g_strdup(rest + 1);
-    g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_PARAMETER, "IncludedDisks: '%s' is no disk of VM '%s'", id, vm->name);
+    g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_PARAMETER,
+                "IncludedDisks: '%s' is no disk of VM '%s'", id, vm->name);
     return NULL;
 }
 

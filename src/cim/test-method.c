@@ -382,7 +382,7 @@ test_job_methods(Fixture *fixture, const void *data)
     g_assert_true(job_is_cancelled(job));
     job_end(job, error);
     INVOKE(path, "RequestStateChange", "RequestedState", "5");
-    g_assert_cmpuint(fixture->code, ==, 4097);
+    assert_refused(fixture, 4097);
     INVOKE(path, "GetErrorEx");
     errors = out(fixture, "Errors");
     g_assert_cmpuint(errors->v.items->len, ==, 1);

@@ -179,7 +179,8 @@ paths_equal(const CimPath *a, const CimPath *b)
 {
     if (g_ascii_strcasecmp(a->class_name, b->class_name) != 0 || a->names->len != b->names->len)
         return false;
-    if (a->cim_namespace != NULL && b->cim_namespace != NULL && !cim_namespace_equal(a->cim_namespace, b->cim_namespace))
+    if (a->cim_namespace != NULL && b->cim_namespace != NULL &&
+        !cim_namespace_equal(a->cim_namespace, b->cim_namespace))
         return false;
     for (unsigned i = 0; i < a->names->len; i++) {
         const CimValue *other = cim_path_key(b, a->names->pdata[i]);

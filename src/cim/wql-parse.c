@@ -199,7 +199,8 @@ take_name(Parser *in, const CimClass *cim_class, WqlOperand *operand)
         if (operand->property == NULL)
             return fail_at(in, in->position, "class %s has no property '%.60s',", cim_class->name, in->value);
         if ((operand->property->flags & CIM_ARRAY) != 0)
-            return fail_at(in, in->position, "property %s is an array, which cannot be compared,", operand->property->name);
+            return fail_at(in, in->position, "property %s is an array, which cannot be compared,",
+                           operand->property->name);
     }
     return true;
 }
@@ -464,7 +465,8 @@ take_class(Parser *in, WqlQuery *query)
     query->cim_class = cim_class_find(in->cim_namespace, name);
     if (query->cim_class != NULL)
         return true;
-    g_set_error(in->error, CIM_ERROR, CIM_ERROR_INVALID_CLASS, "WQL: class '%.80s' at position %d is not known in %s", name, position,
+    g_set_error(in->error, CIM_ERROR, CIM_ERROR_INVALID_CLASS, "WQL: class '%.80s' at position %d is not known in %s",
+                name, position,
                 in->cim_namespace);
     return false;
 }
@@ -476,7 +478,8 @@ check_selected(Parser *in, const CimClass *cim_class, const GArray *names)
         const SelectedName *selected = &g_array_index(names, SelectedName, i);
         WqlSystem ignored;
         if (cim_class_property(cim_class, selected->name) == NULL && !find_system(selected->name, &ignored))
-            return fail_at(in, selected->position, "class %s has no property '%.60s',", cim_class->name, selected->name);
+            return fail_at(in, selected->position, "class %s has no property '%.60s',", cim_class->name,
+                           selected->name);
     }
     return true;
 }

@@ -4,7 +4,8 @@
 #include "cim/wql.h"
 
 typedef enum { OPERAND_CONSTANT, OPERAND_PROPERTY, OPERAND_SYSTEM } WqlOperandKind;
-typedef enum { SYSTEM_CLASS, SYSTEM_SUPERCLASS, SYSTEM_SERVER, SYSTEM_NAMESPACE, SYSTEM_PATH, SYSTEM_RELPATH, SYSTEM_THIS } WqlSystem;
+typedef enum { SYSTEM_CLASS, SYSTEM_SUPERCLASS, SYSTEM_SERVER, SYSTEM_NAMESPACE, SYSTEM_PATH, SYSTEM_RELPATH,
+               SYSTEM_THIS } WqlSystem;
 
 typedef struct {
     WqlOperandKind     kind;
