@@ -18,19 +18,13 @@ target_job(const MethodCall *call, GError **error)
     return job;
 }
 
-static ReplicationError
-code_of(const JobView *job)
-{
-    return (ReplicationError) (job->error_code != 0 ? job->error_code : REPLICATION_ERROR_FAILED);
-}
-
 static char *
 error_xml(const JobView *job)
 {
     CimInstance *instance = cim_instance_new(cim_class_find("root/virtualization/v2", "Msvm_Error"));
     g_autofree char *id = name_of_guid(job->id);
     g_autofree char *source = g_strdup_printf("Msvm_ConcreteJob.InstanceID=\"%s\"", id);
-    g_autofree char *message_id = g_strdup_printf("%d", (int) code_of(job));
+    g_autofree char *message_id = g_strdup_printf("%d", job->error_code);
     char *xml;
 
     cim_instance_set(instance, "ErrorType", cim_value_new_uint(CIM_UINT16, 4));
@@ -57,7 +51,7 @@ read_error(const MethodCall *call, char **ret, GError **error)
 
     if (view == NULL)
         return false;
-    *ret = view->state == JOB_EXCEPTION ? error_xml(view) : NULL;
+    *ret = view->error_code != 0 ? error_xml(view) : NULL;
     return true;
 }
 
