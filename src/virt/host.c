@@ -251,9 +251,9 @@ connect_now(VirtHost *self, GError **error)
         disconnect(self, conn, ids);
         return false;
     }
-    /* The driver inside our own process has neither; a connection without them is found dead by its next call. */
-    if (virConnectRegisterCloseCallback(conn, on_close, host_ref(self), host_unref) < 0)
-        host_unref(self);
+    /* The driver inside our own process has neither, and says so of the second only. No reference goes along: it would
+     * not come back from there, and disconnect() takes the callback away before the host can go. */
+    virConnectRegisterCloseCallback(conn, on_close, self, NULL);
     virConnectSetKeepAlive(conn, KEEPALIVE_SEC, KEEPALIVE_COUNT);
 
     g_mutex_lock(&self->lock);

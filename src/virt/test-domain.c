@@ -1,7 +1,11 @@
 #include "virt/test-support.h"
 
+#include <glib/gstdio.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* Domains and their devices as the rest of the program sees them. */
@@ -95,6 +99,140 @@ test_an_image_that_is_open_elsewhere_does_not_start(void)
     test_guest_remove(bed, uuid);
 }
 
+/* A definition as libvirt writes it, from one host to the same guest on another. */
+static void
+test_a_rebuilt_definition_is_accepted_and_starts(void)
+{
+    g_autofree char *iso = g_build_filename(bed->root, "medium.iso", NULL), *rebuilt_xml = NULL;
+    g_free(test_run("qemu-img", "create", "-f", "raw", iso, "1M", NULL));
+    g_autofree char *more = g_strdup_printf(
+        "<disk type='file' device='cdrom'><driver name='qemu' type='raw'/><source file='%s'/><target dev='hdc' bus='ide'/>"
+        "<readonly/></disk><controller type='virtio-serial' index='0'/><controller type='scsi' model='virtio-scsi'/>"
+        "<interface type='user'><mac address='52:54:00:12:34:56'/><model type='virtio'/></interface>"
+        "<serial type='null'/><console type='pty'><target type='virtio'/></console>"
+        "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
+        "<channel type='unix'><target type='virtio' name='other.0'/></channel><graphics type='vnc' listen='0.0.0.0'/>"
+        "<video><model type='vga'/></video><input type='tablet' bus='usb'/><memballoon model='virtio'/>"
+        "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng><watchdog model='i6300esb'/>"
+        "<panic model='isa'/>", iso);
+    g_autofree char *uuid = test_guest_define(bed, "peers", more);
+    g_autoptr(GError) error = NULL;
+    g_autofree char *peer_xml = virt_host_xml(bed->host, uuid, &error);
+    g_assert_no_error(error);
+
+    g_autofree char *vda = test_image(bed, "peers", "vda"), *vdb = test_image(bed, "peers", "vdb");
+    const char *const targets[] = { "vda", "vdb", NULL }, *const paths[] = { vda, vdb, NULL };
+    g_autofree char *new_uuid = g_uuid_string_random();
+    const VirtRebuild how = { .name = "ours", .uuid = new_uuid, .targets = targets, .paths = paths, .format = "qcow2",
+                              .domain_type = "qemu", .serial_log_folder = bed->root };
+    rebuilt_xml = virt_rebuild_xml(peer_xml, &how, NULL, &error);
+    g_assert_no_error(error);
+    g_assert_null(strstr(rebuilt_xml, iso));
+    virt_host_define(bed->host, rebuilt_xml, &error);
+    g_assert_no_error(error);
+    virt_host_start(bed->host, new_uuid, &error);
+    g_assert_no_error(error);
+    test_guest_writes(bed, new_uuid, 4);
+
+    g_autoptr(GPtrArray) interfaces = virt_host_interfaces(bed->host, new_uuid, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(interfaces->len, ==, 1);
+    const VirtInterface *interface = g_ptr_array_index(interfaces, 0);
+    g_assert_cmpstr(interface->mac, ==, "52:54:00:12:34:56");
+    g_assert_cmpstr(interface->kind, ==, "user");
+    g_autofree char *log = g_strdup_printf("%s/%s-serial0.log", bed->root, new_uuid);
+    g_assert_true(g_file_test(log, G_FILE_TEST_EXISTS));
+
+    /* Once more from the rebuilt one: nothing is lost on the way back. */
+    g_autofree char *back_xml = virt_host_xml(bed->host, new_uuid, &error);
+    g_autofree char *again = virt_rebuild_xml(back_xml, &how, NULL, &error);
+    g_assert_no_error(error);
+    virt_host_define(bed->host, again, &error);
+    g_assert_no_error(error);
+    g_autofree char *second_xml = virt_host_xml(bed->host, new_uuid, &error);
+    g_assert_cmpstr(back_xml, ==, second_xml);
+    test_guest_remove(bed, new_uuid);
+    test_guest_remove(bed, uuid);
+}
+
+/* ---- a libvirtd that goes and comes ---- */
+
+static void
+die_with_parent(void *opaque)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+
+static GPid
+start_libvirtd(const char *folder)
+{
+    g_autofree char *run = g_strconcat("XDG_RUNTIME_DIR=", folder, NULL), *home = g_strconcat("HOME=", folder, NULL);
+    g_autofree char *cache = g_strconcat("XDG_CACHE_HOME=", folder, NULL), *conf = g_strconcat("XDG_CONFIG_HOME=", folder, NULL);
+    g_autofree char *state = g_strconcat("XDG_DATA_HOME=", folder, NULL);
+    char *env[] = { run, home, cache, conf, state, (char *)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
+    char *argv[] = { (char *)"/usr/sbin/libvirtd", NULL };
+    g_autoptr(GError) error = NULL;
+    GPid pid = 0;
+    g_spawn_async(NULL, argv, env, G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_STDERR_TO_DEV_NULL, die_with_parent, NULL, &pid, &error);
+    g_assert_no_error(error);
+    return pid;
+}
+
+static void
+end_libvirtd(GPid pid)
+{
+    g_assert_cmpint(kill(pid, SIGKILL), ==, 0);
+    g_assert_cmpint(waitpid(pid, NULL, 0), ==, pid);
+}
+
+static void
+note_connected(void *opaque, VirtEvent event, const char *uuid, const char *detail)
+{
+    if (event == VIRT_EVENT_CONNECTED)
+        g_atomic_int_set((gint *)opaque, 1);
+}
+
+static void
+test_a_lost_connection_comes_back(void)
+{
+    if (!g_file_test("/usr/sbin/libvirtd", G_FILE_TEST_IS_EXECUTABLE)) {
+        g_test_skip("libvirtd is not installed");
+        return;
+    }
+    g_autofree char *folder = g_build_filename(bed->root, "d", NULL);
+    g_autofree char *uri = g_strdup_printf("qemu+unix:///session?socket=%s/libvirt/libvirt-sock", folder);
+    int64_t deadline = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
+    gint connected = 0;
+    g_mkdir(folder, 0700);
+    GPid pid = start_libvirtd(folder);
+    VirtHost *host = NULL;
+    while ((host = virt_host_open(uri, NULL)) == NULL) {
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+        g_usleep(20000);
+    }
+    virt_host_on_event(host, note_connected, &connected);
+    g_assert_true(virt_host_is_alive(host));
+
+    end_libvirtd(pid);
+    g_autoptr(GError) error = NULL;
+    while (virt_host_is_alive(host))
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+    g_assert_null(virt_host_list(host, &error));
+    g_assert_error(error, VIRT_ERROR, VIRT_ERROR_UNAVAILABLE);
+    g_clear_error(&error);
+
+    pid = start_libvirtd(folder);
+    while (g_atomic_int_get(&connected) == 0) {
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+        g_usleep(5000);
+    }
+    g_autoptr(GPtrArray) domains = virt_host_list(host, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(domains->len, ==, 0);
+    virt_host_close(host);
+    end_libvirtd(pid);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -105,6 +243,8 @@ main(int argc, char **argv)
     g_test_add_func("/domain/disks-say-what-cannot-be-tracked", test_disks_say_what_cannot_be_tracked);
     g_test_add_func("/domain/an-image-that-is-open-elsewhere-does-not-start",
                     test_an_image_that_is_open_elsewhere_does_not_start);
+    g_test_add_func("/domain/a-rebuilt-definition-is-accepted-and-starts", test_a_rebuilt_definition_is_accepted_and_starts);
+    g_test_add_func("/domain/a-lost-connection-comes-back", test_a_lost_connection_comes_back);
     int status = g_test_run();
     test_stop(bed);
     return status;

@@ -14,7 +14,7 @@
 /* Full scratch space, and the death of the process that captures. The scratch folder is a small file system of its own,
  * in a user namespace, so that it really fills; where the system allows none, those tests are skipped. */
 
-#define SCRATCH_MIB 16
+#define SCRATCH_MIB 64 /* an eighth is the watchdog's reserve */
 
 static TestBed *bed;
 static bool     small_scratch;
@@ -193,6 +193,18 @@ test_a_guest_that_cannot_be_thawed_is_named_and_the_rest_released(void)
     test_guest_remove(bed, uuid);
 }
 
+/* Leaves @left_mib of the scratch file system. (transfer full): the file to be removed. */
+static char *
+take_space(unsigned left_mib)
+{
+    char *path = g_build_filename(bed->scratch, "taken", NULL);
+    int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(posix_fallocate(fd, 0, (off_t)(SCRATCH_MIB - left_mib) << 20), ==, 0);
+    close(fd);
+    return path;
+}
+
 static void
 count_suspends(void *opaque, VirtEvent event, const char *uuid, const char *detail)
 {
@@ -207,7 +219,7 @@ test_a_full_file_system_is_noticed_before_the_guest_feels_it(void)
         g_test_skip("no user namespace with a mount of its own here");
         return;
     }
-    g_autofree char *uuid = test_guest_new(bed, "early");
+    g_autofree char *uuid = test_guest_new(bed, "early"), *taken = take_space(32);
     VirtCaptureRequest request = test_request(bed, uuid, "early");
     g_atomic_int_set(&virt_capture_poll_msec, 20);
     g_atomic_int_set(&n_suspended, 0);
@@ -218,6 +230,7 @@ test_a_full_file_system_is_noticed_before_the_guest_feels_it(void)
     g_assert_cmpint(g_atomic_int_get(&n_suspended), ==, 0);
     test_assert_clean(bed, uuid);
     assert_no_write_failed(uuid, "early");
+    g_unlink(taken);
     test_guest_remove(bed, uuid);
 }
 
@@ -228,7 +241,7 @@ test_a_guest_paused_by_full_scratch_goes_on_at_once(void)
         g_test_skip("no user namespace with a mount of its own here");
         return;
     }
-    g_autofree char *uuid = test_guest_new(bed, "late");
+    g_autofree char *uuid = test_guest_new(bed, "late"), *taken = take_space(16);
     VirtCaptureRequest request = test_request(bed, uuid, "late");
     g_atomic_int_set(&virt_capture_poll_msec, 600 * 1000); /* only the event is left to wake the watchdog */
     VirtCapture *capture = test_begin(bed, &request);
@@ -237,6 +250,7 @@ test_a_guest_paused_by_full_scratch_goes_on_at_once(void)
     g_assert_true(test_guest_is_running(bed, uuid));
     test_assert_clean(bed, uuid);
     assert_no_write_failed(uuid, "late");
+    g_unlink(taken);
     g_atomic_int_set(&virt_capture_poll_msec, 20);
     test_guest_remove(bed, uuid);
 }
