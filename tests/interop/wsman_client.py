@@ -22,235 +22,13 @@ import ssl
 import time
 import urllib.parse
 import uuid
-import xml.etree.ElementTree as ET
 from xml.sax.saxutils import escape, quoteattr
 
-S = 'http://www.w3.org/2003/05/soap-envelope'
-A = 'http://schemas.xmlsoap.org/ws/2004/08/addressing'
-N = 'http://schemas.xmlsoap.org/ws/2004/09/enumeration'
-X = 'http://schemas.xmlsoap.org/ws/2004/09/transfer'
-E = 'http://schemas.xmlsoap.org/ws/2004/08/eventing'
-W = 'http://schemas.dmtf.org/wbem/wsman/1/wsman.xsd'
-B = 'http://schemas.dmtf.org/wbem/wsman/1/cimbinding.xsd'
-CIM = 'http://schemas.dmtf.org/wbem/wscim/1/common'
-MS = 'http://schemas.microsoft.com/wbem/wsman/1/wsman.xsd'
-F = 'http://schemas.microsoft.com/wbem/wsman/1/wsmanfault'
-ID = 'http://schemas.dmtf.org/wbem/wsman/identity/1/wsmanidentity.xsd'
-XSI = 'http://www.w3.org/2001/XMLSchema-instance'
-
-ANONYMOUS = A + '/role/anonymous'
-NAMESPACE = 'root/virtualization/v2'
-WMI_BASE = 'http://schemas.microsoft.com/wbem/wsman/1/wmi/'
-CIM_SCHEMA = 'http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/'
-ALL_CLASSES = 'http://schemas.dmtf.org/wbem/wscim/1/*'
-CLASS_SCHEMA = 'http://schemas.dmtf.org/wbem/cim-xml/2/cim-schema/2/*'
-WQL = 'http://schemas.microsoft.com/wbem/wsman/1/WQL'
-CQL = 'http://schemas.dmtf.org/wbem/cql/1/dsp0202.pdf'
-SELECTOR_FILTER = 'http://schemas.dmtf.org/wbem/wsman/1/wsman/SelectorFilter'
-ASSOCIATION_FILTER = 'http://schemas.dmtf.org/wbem/wsman/1/cimbinding/associationFilter'
-FAULT_DETAIL = 'http://schemas.dmtf.org/wbem/wsman/1/wsman/faultDetail/'
-
-JOB_COMPLETED = 7
-JOB_FINAL_STATES = (7, 8, 9, 10, 32768)
-
-
-class ProtocolError(Exception):
-    """The answer is not what the protocol allows; status and body are kept."""
-
-    def __init__(self, text, status=None, body=b''):
-        super().__init__(f'{text} (HTTP {status}): {body[:2000]!r}')
-        self.status = status
-        self.body = body
-
-
-class Fault(Exception):
-    """A SOAP fault. code and subcode are local names ('Sender', 'InvalidSelectors'), subcode_namespace its URI, detail the
-    last part of w:FaultDetail, wsman_code the number in WSManFault, cim_status that of MSFT_WmiError."""
-
-    def __init__(self, envelope):
-        body = envelope.body
-        fault = body.find(f'{{{S}}}Fault')
-        self.envelope = envelope
-        self.status = envelope.status
-        self.action = envelope.action
-        self.code = _qname_local(fault.findtext(f'{{{S}}}Code/{{{S}}}Value'))
-        subcode = fault.findtext(f'{{{S}}}Code/{{{S}}}Subcode/{{{S}}}Value')
-        self.subcode = _qname_local(subcode)
-        self.subcode_namespace = envelope.prefixes.get((subcode or '').strip().partition(':')[0])
-        self.reason = fault.findtext(f'{{{S}}}Reason/{{{S}}}Text')
-        detail = fault.findtext(f'{{{S}}}Detail/{{{W}}}FaultDetail')
-        self.detail = detail[len(FAULT_DETAIL):] if detail and detail.startswith(FAULT_DETAIL) else detail
-        block = fault.find(f'{{{S}}}Detail/{{{F}}}WSManFault')
-        self.wsman_code = int(block.get('Code')) if block is not None else None
-        self.message = block.findtext(f'{{{F}}}Message') if block is not None else None
-        status = [e.text for e in fault.iter() if e.tag.endswith('MSFT_WmiError}CIMStatusCode')]
-        self.cim_status = int(status[0]) if status else None
-        super().__init__(f'{self.code}/{self.subcode} {self.detail or ""}: {self.reason}')
-
-
-class JobFailed(Exception):
-    """A job ended in another state than completed; .job is its last instance."""
-
-    def __init__(self, job):
-        super().__init__(f"job {job['InstanceID']} ended in state {job['JobState']}: "
-                         f"{job.properties.get('ErrorDescription')}")
-        self.job = job
-
-
-@dataclasses.dataclass
-class Epr:
-    """Endpoint reference of an instance (or, without keys, of a class)."""
-    class_name: str
-    keys: dict = dataclasses.field(default_factory=dict)
-    namespace: str = NAMESPACE
-    resource_uri: str = None   # as received; None: made from the client's style
-    has_namespace_selector: bool = False
-
-    def path(self, host=None):
-        """Object path text, as WMI writes it."""
-        keys = ','.join('%s="%s"' % (k, str(v).replace('\\', '\\\\').replace('"', '\\"'))
-                        for k, v in sorted(self.keys.items()))
-        prefix = f'\\\\{host}\\' if host else ''
-        space = self.namespace.replace('/', '\\')
-        return f'{prefix}{space}:{self.class_name}.{keys}'
-
-    @staticmethod
-    def parse(element):
-        """From the element that holds a:ReferenceParameters."""
-        parameters = element.find(f'{{{A}}}ReferenceParameters')
-        uri = parameters.findtext(f'{{{W}}}ResourceURI')
-        namespace, class_name = _split_uri(uri)
-        keys, has_selector = {}, False
-        for selector in parameters.iterfind(f'{{{W}}}SelectorSet/{{{W}}}Selector'):
-            inner = selector.find(f'{{{A}}}EndpointReference')
-            if selector.get('Name').lower() == '__cimnamespace':
-                namespace, has_selector = selector.text, True
-            else:
-                keys[selector.get('Name')] = Epr.parse(inner) if inner is not None else selector.text or ''
-        return Epr(class_name, keys, namespace, uri, has_selector)
-
-
-@dataclasses.dataclass
-class EmbeddedInstance:
-    """An instance as a method argument. form: None (the style's), 'cdata', 'escaped', 'declaration' (CIM-XML text),
-    'raw' (WS-CIM child element), 'ws-cim-text' (the same, escaped), 'typed' (the argument element itself holds the
-    properties, xsi:type names the class), 'mof'."""
-    class_name: str
-    properties: dict
-    form: str = None
-    types: dict = dataclasses.field(default_factory=dict)   # name -> CIM type, 'string' when absent
-
-    def cim_xml(self):
-        out = [f'<INSTANCE CLASSNAME="{self.class_name}">']
-        for name, value in self.properties.items():
-            kind = self.types.get(name, 'string')
-            if isinstance(value, (list, tuple)):
-                items = ''.join(f'<VALUE>{escape(_text(v))}</VALUE>' for v in value)
-                out.append(f'<PROPERTY.ARRAY NAME="{name}" TYPE="{kind}"><VALUE.ARRAY>{items}</VALUE.ARRAY></PROPERTY.ARRAY>')
-            elif value is None:
-                out.append(f'<PROPERTY NAME="{name}" TYPE="{kind}"/>')
-            else:
-                out.append(f'<PROPERTY NAME="{name}" TYPE="{kind}"><VALUE>{escape(_text(value))}</VALUE></PROPERTY>')
-        return ''.join(out) + '</INSTANCE>'
-
-    def properties_xml(self, prefix):
-        out = []
-        for name, value in self.properties.items():
-            for item in value if isinstance(value, (list, tuple)) else [value]:
-                if item is None:
-                    out.append(f'<{prefix}:{name} xmlns:xsi="{XSI}" xsi:nil="true"/>')
-                else:
-                    out.append(f'<{prefix}:{name}>{escape(_text(item))}</{prefix}:{name}>')
-        return ''.join(out)
-
-    def ws_cim(self, uri):
-        return f'<e1:{self.class_name} xmlns:e1="{uri}">{self.properties_xml("e1")}</e1:{self.class_name}>'
-
-    def mof(self):
-        def literal(value):
-            if value is None:
-                return 'NULL'
-            if isinstance(value, bool):
-                return 'TRUE' if value else 'FALSE'
-            if isinstance(value, (list, tuple)):
-                return '{' + ', '.join(literal(v) for v in value) + '}'
-            if isinstance(value, int):
-                return str(value)
-            return '"' + str(value).replace('\\', '\\\\').replace('"', '\\"') + '"'
-        lines = ''.join(f'  {name} = {literal(value)};\n' for name, value in self.properties.items())
-        return f'instance of {self.class_name}\n{{\n{lines}}};\n'
-
-
-class Instance:
-    """An instance from an answer. Subscript it for a property; KeyError when the answer has no such element."""
-
-    def __init__(self, element):
-        self.element = element
-        self.uri, self.class_name = _split_tag(element.tag)
-        self.type = element.get(f'{{{XSI}}}type')
-        self.properties = _children_values(element)
-        self.epr = None   # set in EnumerateObjectAndEPR
-
-    def __getitem__(self, name):
-        return self.properties[name]
-
-    def get(self, name, default=None):
-        value = self.properties.get(name)
-        return default if value is None else value
-
-    def number(self, name):
-        value = self.properties[name]
-        return None if value is None else int(value)
-
-    def array(self, name):
-        value = self.properties.get(name)
-        return [] if value is None else value if isinstance(value, list) else [value]
-
-    def embedded(self, name):
-        """The properties of an embedded instance given as CIM-XML text: dict."""
-        return parse_cim_xml(self.properties[name])[1]
-
-    def __repr__(self):
-        return f'<{self.class_name} {self.properties}>'
-
-
-@dataclasses.dataclass
-class InvokeResult:
-    return_value: int
-    out: dict
-    envelope: object
-    message: str = None   # what the server says about a return code that is an error
-
-    @property
-    def job(self):
-        return self.out.get('Job')
-
-
-class Envelope:
-    """A parsed answer."""
-
-    def __init__(self, status, raw, charset):
-        self.status = status
-        self.raw = raw
-        text = raw.decode(charset)
-        self.text = text[1:] if text.startswith('\ufeff') else text
-        parser = ET.XMLPullParser(events=('start-ns',))
-        parser.feed(self.text)
-        self.prefixes = {prefix: uri for _, (prefix, uri) in parser.read_events()}
-        self.root = ET.fromstring(self.text)
-        self.header = self.root.find(f'{{{S}}}Header')
-        self.body = self.root.find(f'{{{S}}}Body')
-        self.action = self._header(A, 'Action')
-        self.message_id = self._header(A, 'MessageID')
-        self.relates_to = self._header(A, 'RelatesTo')
-
-    def _header(self, namespace, name):
-        return self.header.findtext(f'{{{namespace}}}{name}') if self.header is not None else None
-
-    @property
-    def child(self):
-        """The first element of the body, or None."""
-        return self.body[0] if len(self.body) else None
+from wsman_values import (  # noqa: F401  (some only for those who import this module)
+    A, ALL_CLASSES, ANONYMOUS, ASSOCIATION_FILTER, B, CIM, CIM_SCHEMA, CLASS_SCHEMA, CQL, E, EmbeddedInstance, Envelope, Epr, F,
+    FAULT_DETAIL, Fault, ID, Instance, InvokeResult, JOB_COMPLETED, JOB_FINAL_STATES, JobFailed, MS, N, NAMESPACE, ProtocolError,
+    Reference, S, SELECTOR_FILTER, W, WMI_BASE, WQL, X, XSI, children_values, parse_cim_xml, parse_item, split_tag, to_text,
+    ws_cim_type)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -434,7 +212,7 @@ class WsmanClient:
             if isinstance(value, Epr):
                 inner = f'<{a}:EndpointReference>{self.epr_children(value)}</{a}:EndpointReference>'
             else:
-                inner = escape(_text(value))
+                inner = escape(to_text(value))
             out.append(f'<{w}:Selector Name={quoteattr(name)}>{inner}</{w}:Selector>')
         return f'<{w}:SelectorSet>{"".join(out)}</{w}:SelectorSet>'
 
@@ -507,7 +285,7 @@ class WsmanClient:
         answer = self.send(text, headers, '/wsman-anon/identify' if anonymous == 'path' else None)
         if answer.status != 200 or answer.child is None or answer.child.tag != f'{{{ID}}}IdentifyResponse':
             raise ProtocolError('no IdentifyResponse', answer.status, answer.raw)
-        return {_split_tag(e.tag)[1]: e.text if len(e) == 0 else [c.text for c in e] for e in answer.child}
+        return {split_tag(e.tag)[1]: e.text if len(e) == 0 else [c.text for c in e] for e in answer.child}
 
     def get(self, target, keys=None):
         """target: class name with keys, Epr, or Instance (read again)."""
@@ -544,7 +322,7 @@ class WsmanClient:
         while context:
             batch, context = self.pull(context, pull_uri, selectors)
             items += batch
-        return [_item(element) for element in items]
+        return [parse_item(element) for element in items]
 
     def start_enumeration(self, uri, selectors=(), mode=None, polymorphism=None, filter_xml='', optimized=None,
                           max_elements=None, extra_headers=''):
@@ -631,9 +409,9 @@ class WsmanClient:
             body = f'<p:{method}_INPUT xmlns:p="{uri}" xmlns:xsi="{XSI}">{inner}</p:{method}_INPUT>'
         options = self.style.options if self.style.invoke_options else None
         answer = self.request(f'{uri}/{method}', uri, body, self._selectors_of(epr), options)
-        if answer.child is None or _split_tag(answer.child.tag) != (uri, f'{method}_OUTPUT'):
+        if answer.child is None or split_tag(answer.child.tag) != (uri, f'{method}_OUTPUT'):
             raise ProtocolError(f'no {method}_OUTPUT', answer.status, answer.raw)
-        out = _children_values(answer.child)
+        out = children_values(answer.child)
         message = [e.text for e in answer.header if e.tag == '{urn:virt-replica:wsman}Message']
         return InvokeResult(int(out.pop('ReturnValue')), out, answer, message[0] if message else None)
 
@@ -701,8 +479,8 @@ class WsmanClient:
             return self._reference(tag, value.epr, value.form)
         if isinstance(value, EmbeddedInstance):
             return self._embedded(tag, value, value.form or self.style.instance_form)
-        kind = ' xsi:type="cim:cim%s"' % _ws_cim_type(value) if self.style.typed_parameters else ''
-        return f'<{tag}{kind}>{escape(_text(value))}</{tag}>'
+        kind = ' xsi:type="cim:cim%s"' % ws_cim_type(value) if self.style.typed_parameters else ''
+        return f'<{tag}{kind}>{escape(to_text(value))}</{tag}>'
 
     def _reference(self, tag, epr, form):
         _, a, _, _, _ = self.style.prefixes
@@ -714,7 +492,7 @@ class WsmanClient:
             return f'<{tag}>{escape(epr.path("HOST"))}</{tag}>'
         if form == 'instance':   # with the xsi prefix bound to the URI that OMI writes
             uri = self.uri(epr.class_name, epr.namespace)
-            keys = ''.join(f'<p1:{k}>{escape(_text(v))}</p1:{k}>' for k, v in epr.keys.items())
+            keys = ''.join(f'<p1:{k}>{escape(to_text(v))}</p1:{k}>' for k, v in epr.keys.items())
             return (f'<{tag} xmlns:p1="{uri}" xmlns:xsi="http://www.w3.org/2001/XMLSchema" '
                     f'xsi:type="p1:{epr.class_name}_Type">{keys}</{tag}>')
         raise ValueError(form)
@@ -740,13 +518,6 @@ class WsmanClient:
         raise ValueError(form)
 
 
-@dataclasses.dataclass
-class Reference:
-    """A REF argument in a form of its own, whatever the style."""
-    epr: Epr
-    form: str
-
-
 class UnixConnection(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
@@ -758,85 +529,3 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
-
-
-def parse_cim_xml(text):
-    """One INSTANCE element of CIM-XML: (class name, properties)."""
-    root = ET.fromstring(text)
-    if root.tag != 'INSTANCE':
-        raise ProtocolError('no INSTANCE element', None, text.encode())
-    properties = {}
-    for element in root:
-        value = element.find('VALUE')
-        array = element.find('VALUE.ARRAY')
-        if element.tag == 'PROPERTY.ARRAY':
-            properties[element.get('NAME')] = None if array is None else [v.text or '' for v in array]
-        elif element.tag == 'PROPERTY':
-            properties[element.get('NAME')] = None if value is None else value.text or ''
-        elif element.tag == 'PROPERTY.REFERENCE':
-            properties[element.get('NAME')] = element[0] if len(element) else None
-    return root.get('CLASSNAME'), properties
-
-
-def _text(value):
-    if isinstance(value, bool):
-        return 'true' if value else 'false'
-    return str(value)
-
-
-def _ws_cim_type(value):
-    return 'Boolean' if isinstance(value, bool) else 'UnsignedInt' if isinstance(value, int) else 'String'
-
-
-def _split_tag(tag):
-    namespace, _, name = tag[1:].rpartition('}') if tag.startswith('{') else ('', '', tag)
-    return namespace, name
-
-
-def _qname_local(text):
-    return text.strip().rpartition(':')[2] if text else None
-
-
-def _split_uri(uri):
-    head, _, class_name = uri.rpartition('/')
-    namespace = head[len(WMI_BASE):] if head.lower().startswith(WMI_BASE.lower()) else None
-    return namespace, class_name
-
-
-def _value(element):
-    if element.get(f'{{{XSI}}}nil') in ('true', '1'):
-        return None
-    if element.find(f'{{{A}}}ReferenceParameters') is not None:
-        return Epr.parse(element)
-    for name in ('Datetime', 'Interval', 'Date', 'Time'):
-        child = element.find(f'{{{CIM}}}{name}')
-        if child is not None:
-            return child.text
-    if len(element):
-        return Instance(element)
-    return element.text or ''
-
-
-def _children_values(parent):
-    values, counts = {}, {}
-    for element in parent:
-        name = _split_tag(element.tag)[1]
-        counts[name] = counts.get(name, 0) + 1
-        if counts[name] == 1:
-            values[name] = _value(element)
-        else:
-            if counts[name] == 2:
-                values[name] = [values[name]]
-            values[name].append(_value(element))
-    return values
-
-
-def _item(element):
-    """An element of Items: Instance, Epr, or Instance with .epr."""
-    if element.tag == f'{{{A}}}EndpointReference':
-        return Epr.parse(element)
-    if element.tag == f'{{{W}}}Item':
-        instance = Instance(element[0])
-        instance.epr = Epr.parse(element.find(f'{{{A}}}EndpointReference'))
-        return instance
-    return Instance(element)
