@@ -23,6 +23,7 @@ typedef struct {
 } CommandOption;
 
 #define COMMAND_OPTIONS_MAX 32 /* of one command, common ones included */
+#define COMMAND_LISTS_MAX   6  /* of option lists, the same */
 
 typedef struct CommandLine CommandLine;
 /**

@@ -64,14 +64,16 @@ either(const CommandLine *later, const CommandLine *earlier, const char *option)
 static bool
 run_command(const Command *command, const CommandLine *global, const char *const *words, GError **error)
 {
-    const CommandOption *lists[4] = { command_common_options };
+    const CommandOption *lists[COMMAND_LISTS_MAX + 1] = { command_common_options };
     g_autoptr(CommandLine) line = NULL;
     g_autoptr(Session) session = NULL;
     g_autofree char *help = NULL;
     SessionOptions options;
 
-    for (size_t i = 0; command->options != NULL && command->options[i] != NULL; i++)
+    for (size_t i = 0; command->options != NULL && command->options[i] != NULL; i++) {
+        g_assert(i + 1 < COMMAND_LISTS_MAX);
         lists[i + 1] = command->options[i];
+    }
     line = command_line_parse(lists, words, false, error);
     if (line == NULL)
         return false;

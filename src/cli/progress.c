@@ -64,6 +64,13 @@ terminal_columns(void)
 }
 
 void
+progress_done(Progress *self)
+{
+    if (self->shown)
+        progress_show(self, 100);
+}
+
+void
 progress_show(Progress *self, unsigned percent)
 {
     g_autofree char *line = NULL;

@@ -11,6 +11,8 @@ typedef struct Progress Progress;
 
 Progress *progress_new(const char *title, bool quiet);
 void      progress_show(Progress *self, unsigned percent);
+/* The work is done: what is shown already becomes 100 %; work that was done at once shows nothing. */
+void      progress_done(Progress *self);
 /* Ends the line on a terminal; whoever speaks next starts a new one. */
 void      progress_free(Progress *self);
 

@@ -89,6 +89,7 @@ session_wait_job(Session *self, const WsmanReference *job, const char *title, GE
     const char *id = wsman_reference_selector(job, "InstanceID");
     g_autofree char *what = g_strdup_printf("Job %s (%s) goes on; 'virt-replica jobs %s' shows it", id, title, id);
 
+    catch_interrupt();
     for (;;) {
         g_autoptr(WsmanInstance) state = wsman_client_get(session_client(self), job, error);
 
@@ -96,9 +97,13 @@ session_wait_job(Session *self, const WsmanReference *job, const char *title, GE
             explain_lost_job(error, title);
             return false;
         }
+        if (job_has_ended(wsman_instance_number(state, "JobState", 0))) {
+            if (!check_ended_job(state, title, error))
+                return false;
+            progress_done(progress);
+            return true;
+        }
         progress_show(progress, (unsigned)wsman_instance_number(state, "PercentComplete", 0));
-        if (job_has_ended(wsman_instance_number(state, "JobState", 0)))
-            return check_ended_job(state, title, error);
         if (!session_pause(what, error))
             return false;
     }

@@ -222,33 +222,26 @@ value_parse_number(const char *text, uint64_t minimum, uint64_t maximum, uint64_
     return true;
 }
 
-/* "10:20" and "10:20:30" of the day of @now_usec */
-static GDateTime *
-parse_clock(const char *text, int64_t now_usec)
+/* Dates and clock times with what people leave out put in: the day, the seconds, the T. */
+static char *
+complete_time(const char *text, int64_t now_usec)
 {
     g_autoptr(GDateTime) now = g_date_time_new_from_unix_local(now_usec / G_USEC_PER_SEC);
-    g_autofree char *day = g_date_time_format(now, "%Y-%m-%d");
-    g_autofree char *full = g_strconcat(day, "T", text, strlen(text) == 5 ? ":00" : "", NULL);
-    g_autoptr(GTimeZone) local = g_time_zone_new_local();
+    g_autofree char *today = g_date_time_format(now, "%Y-%m-%dT");
+    size_t length = strlen(text);
+    bool has_date = length >= strlen("2026-05-01") && text[4] == '-';
+    bool lacks_clock = has_date && length == strlen("2026-05-01");
+    bool lacks_seconds = length == (has_date ? strlen("2026-05-01T10:20") : strlen("10:20"));
+    char *full = g_strconcat(has_date ? "" : today, text, lacks_clock ? "T00:00:00" : lacks_seconds ? ":00" : "", NULL);
 
-    return g_date_time_new_from_iso8601(full, local);
-}
-
-static GDateTime *
-parse_date(const char *text)
-{
-    g_autofree char *copy = g_strdup(text);
-    g_autoptr(GTimeZone) local = g_time_zone_new_local();
-    char *blank = strchr(copy, ' ');
-
-    if (blank != NULL)
-        *blank = 'T';
-    return g_date_time_new_from_iso8601(copy, local);
+    return g_strdelimit(full, " ", 'T');
 }
 
 bool
 value_parse_time(const char *text, int64_t now_usec, int64_t *ret_usec, GError **error)
 {
+    g_autoptr(GTimeZone) local = g_time_zone_new_local();
+    g_autofree char *full = complete_time(text, now_usec);
     g_autoptr(GDateTime) time = NULL;
     unsigned before_sec;
 
@@ -258,10 +251,10 @@ value_parse_time(const char *text, int64_t now_usec, int64_t *ret_usec, GError *
         *ret_usec = now_usec - (int64_t)before_sec * G_USEC_PER_SEC;
         return true;
     }
-    time = strlen(text) <= strlen("10:20:30") ? parse_clock(text, now_usec) : parse_date(text);
+    time = g_date_time_new_from_iso8601(full, local);
     if (time == NULL) {
         g_set_error(error, COMMAND_ERROR, COMMAND_ERROR_USAGE,
-                    "'%s' is not a time; write 2026-05-01T10:20:30 (local time, or with Z or +02:00), 10:20:30 or -15m", text);
+                    "'%s' is not a time; write '2026-05-01 10:20:30' (local time, or with Z or +02:00), 10:20:30 or -15m", text);
         return false;
     }
     *ret_usec = g_date_time_to_unix(time) * G_USEC_PER_SEC + g_date_time_get_microsecond(time);

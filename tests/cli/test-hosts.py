@@ -1,0 +1,156 @@
+"""The story of the manual, on two real hosts: everything is done and seen by virt-replica, and the guest has the last word.
+
+    test-hosts.py BUILD
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+
+import hosts  # noqa: E402
+import tap  # noqa: E402
+
+BUILD = os.path.abspath(sys.argv[1])
+PROGRAM = os.path.join(BUILD, "src/cli/virt-replica")
+OK, REFUSED, UNREACHABLE = 0, 1, 3
+
+
+def run(host, *words):
+    return subprocess.run([PROGRAM, "-c", f"unix://{host.socket}", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=120 * hosts.PATIENCE, env={**os.environ, "LC_ALL": "C.UTF-8"})
+
+
+def good(host, *words):
+    result = run(host, *words)
+    assert result.returncode == OK, f"{words}: {result}"
+    return result.stdout
+
+
+def bad(host, error, *words):
+    result = run(host, *words)
+    assert result.returncode == REFUSED and result.stdout == "" and re.search(error, result.stderr), f"{words}: {result}"
+
+
+def status(host, vm="ledger"):
+    return json.loads(good(host, "status", vm, "--json"))
+
+
+def points(host):
+    return json.loads(good(host, "points", "ledger", "--json"))
+
+
+def pair(site):
+    """Two hosts with running daemons; the guest runs on the first."""
+    primary, replica = site.host("p"), site.host("r")
+    guest = primary.add_guest()
+    primary.start()
+    replica.start()
+    assert "started" in good(primary, "start", "ledger")
+    primary.serial().wait_number(1)
+    return primary, replica, guest
+
+
+def set_up(primary, replica):
+    """As in the manual; the copy is complete afterwards."""
+    assert "enabled" in good(replica, "server", "--enable")
+    assert json.loads(good(replica, "server", "--json"))["enabled"] is True
+    good(replica, "authorize", primary.name, "--storage", replica.storage)
+    good(primary, "enable", "ledger", "--to", "localhost", "--port", str(replica.port()), "--interval", "1", "--journal", "1h",
+         "--history", "4")
+    assert status(primary)["state"] == "ready"
+    assert "complete" in good(primary, "start-initial", "ledger")
+    assert status(primary)["state"] == "replicating"
+    replica.wait_state(status(primary)["uuid"], hosts.REPLICATING)
+
+
+def expect_failed_job(primary, replica):
+    """Nobody has authorized this host yet: the job fails, and its cause is told."""
+    good(replica, "server", "--enable")
+    result = run(primary, "enable", "ledger", "--to", "localhost", "--port", str(replica.port()), "--interval", "1")
+    assert result.returncode == REFUSED and result.stdout == "", result
+    assert re.search(r"^error: Enabling replication of 'ledger'.*authoriz", result.stderr, re.M), result.stderr
+    failed = [job for job in json.loads(good(primary, "jobs", "--json")) if job["type"] == "enable"]
+    assert [job["state"] for job in failed] == ["failed"] and failed[0]["error"], failed
+    assert status(primary)["mode"] == "none"
+
+
+def suspend_and_resume(primary, replica, guest):
+    bad(primary, "refused with code 32775", "resume", "ledger")
+    assert "suspended" in good(primary, "suspend", "ledger")
+    assert status(primary)["state"] == "suspended"
+    assert "resumed" in good(primary, "resume", "ledger")
+    replica.wait_replication(guest.uuid, 1)
+
+
+def look_at_both(primary, replica, guest):
+    shown = status(primary)
+    assert (shown["mode"], shown["interval_sec"], shown["replica_server"]) == ("primary", 1, "localhost"), shown
+    replica.wait_replication(guest.uuid, 3)
+    shown = status(replica)
+    assert (shown["mode"], shown["power"], shown["uuid"]) == ("replica", "off", guest.uuid), shown
+    assert 0 <= shown["lag_sec"] < 60 * hosts.PATIENCE and shown["recovery_points"] >= 3, shown
+    bad(replica, "refused with code 32775", "start", "ledger")
+    bad(replica, "refused with code 32775", "revert", "ledger")
+    bad(primary, "refused with code 32775", "failover", "ledger")
+
+
+def lose_the_primary(primary, replica, guest):
+    """The number that is safe by then."""
+    written = primary.serial().reached()
+    replica.wait_replication(guest.uuid, 2)
+    primary.kill()
+    primary.kill_qemu(guest.uuid)
+    result = run(primary, "list")
+    assert result.returncode == UNREACHABLE and "is virt-replicad running" in result.stderr, result
+    return written
+
+
+def fail_over(replica, written):
+    """The number that the guest finds."""
+    output = good(replica, "failover", "ledger", "--start")
+    assert "failed over to its latest state" in output and "'ledger' is started" in output, output
+    latest = replica.serial().verdict()
+    assert latest >= written, f"{written} was acknowledged, the copy ends at {latest}"
+    shown = status(replica)
+    assert (shown["state"], shown["power"]) == ("failed over", "running"), shown
+    bad(replica, "refused with code 32775", "failover", "ledger")
+    bad(replica, "refused with code 32775", "revert", "ledger")
+    return latest
+
+
+def go_back_to_an_older_point(replica, latest):
+    assert "is off" in good(replica, "stop", "ledger", "--force")
+    assert "reverted" in good(replica, "revert", "ledger")
+    older = points(replica)[1]
+    log = replica.serial().skip()
+    output = good(replica, "failover", "ledger", "--point", older["id"], "--start")
+    assert older["id"] in output, output
+    assert log.verdict() < latest
+
+
+def remove(host):
+    power = status(host)["power"]
+    assert "removed" in good(host, "remove", "ledger")
+    shown = status(host)
+    assert (shown["mode"], shown["state"], shown["power"]) == ("none", "not replicated", power), shown
+
+
+def test_set_up_replicate_fail_over_revert_go_back_and_remove():
+    with hosts.Site(BUILD) as site:
+        primary, replica, guest = pair(site)
+        expect_failed_job(primary, replica)
+        set_up(primary, replica)
+        suspend_and_resume(primary, replica, guest)
+        look_at_both(primary, replica, guest)
+        latest = fail_over(replica, lose_the_primary(primary, replica, guest))
+        go_back_to_an_older_point(replica, latest)
+        good(replica, "stop", "ledger", "--force")
+        good(replica, "revert", "ledger")
+        remove(replica)
+
+
+tap.run()
