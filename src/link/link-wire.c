@@ -258,6 +258,8 @@ depth_is_bounded(const char *text, size_t length)
     bool quoted = false;
     for (size_t i = 0; i < length; i++) {
         char c = text[i];
+        if (quoted && c == '\\' && length - i > 5 && memcmp(text + i, "\\u0000", 6) == 0)
+            return false; /* would end the text early in C: what is checked would not be what is meant */
         if (quoted && c == '\\')
             i++;
         else if (c == '"')

@@ -165,14 +165,37 @@ op_hashes(void *opaque, const LinkPeer *peer, const char *vm_uuid, const char *d
     return member != NULL && replica_hashes(member->replica, disk, offset, length, hashes, error);
 }
 
-/* Removal is each side's own business; the primary only lets us know. */
+/* Ends the member and removes all that was made for it. By the operation that has it. */
+static void
+drop_replica(ReplicationService *self, Member *member, const char *vm_uuid, const char *folder)
+{
+    g_autoptr(GError) error = NULL;
+    relationship_close(member->relationship, true);
+    service_drop_member(self, member);
+    replica_close_disks(member->replica);
+    virt_host_undefine(self->context.virt, vm_uuid, NULL);
+    if (!store_relationship_remove(self->context.store, vm_uuid, 0, &error))
+        log_warning("link", vm_uuid, "%s; continuing", error->message);
+    durable_remove_tree(folder, NULL);
+}
+
+/* A replica that never was complete is of no use to anybody. One that was stays, whatever its primary wants: whoever holds
+ * the primary must not be able to take the replica away. */
 static bool
 op_remove(void *opaque, const LinkPeer *peer, const char *vm_uuid, GError **error)
 {
-    g_autoptr(Member) member = find_bound(opaque, peer, vm_uuid, error);
-    if (member == NULL)
+    ReplicationService *self = opaque;
+    g_autoptr(Member) member = find_bound(self, peer, vm_uuid, error);
+    if (member == NULL || !relationship_begin_operation(member->relationship, "remove the replica", error))
         return false;
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    if (!row->initial_complete)
+        drop_replica(self, member, row->vm_uuid, row->folder);
+    relationship_end_operation(member->relationship);
+    if (!row->initial_complete) {
+        log_notice("link", row->vm_name, "the primary has removed its replication before the first copy; the replica is removed");
+        return true;
+    }
     log_notice("link", row->vm_name, "the primary has removed its replication; the replica stays until it is removed here");
     return true;
 }
@@ -249,21 +272,16 @@ make_replica(ReplicationService *self, const LinkOffer *offer, StoreRelationship
     g_autoptr(Member) member = service_add_member(self, row, error);
     if (member == NULL)
         return false;
-    bool good = relationship_begin_operation(member->relationship, "make the replica", error);
-    if (good) {
-        good = replica_create(&self->context, copy, offer, error) && replica_open_disks(member->replica, error);
-        StoreRelationship *edit = good ? relationship_edit(member->relationship) : NULL;
-        good = good && relationship_edit_end(member->relationship, edit, error);
-        relationship_end_operation(member->relationship);
-    }
-    if (!good) {
-        relationship_close(member->relationship, false);
-        service_drop_member(self, member);
-        replica_close_disks(member->replica);
-        virt_host_undefine(self->context.virt, copy->vm_uuid, NULL);
-        durable_remove_tree(copy->folder, NULL);
+    if (!relationship_begin_operation(member->relationship, "make the replica", error))
         return false;
-    }
+    bool good = replica_create(&self->context, copy, offer, error) && replica_open_disks(member->replica, error);
+    StoreRelationship *edit = good ? relationship_edit(member->relationship) : NULL;
+    good = good && relationship_edit_end(member->relationship, edit, error);
+    if (!good)
+        drop_replica(self, member, copy->vm_uuid, copy->folder);
+    relationship_end_operation(member->relationship);
+    if (!good)
+        return false;
     log_notice("link", copy->vm_name, "replica made for host '%s' in '%s'", offer->primary_host, copy->folder);
     return true;
 }

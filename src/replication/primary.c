@@ -372,6 +372,15 @@ drop_checkpoints(const ReplicationContext *context, const char *vm_uuid, const c
 }
 
 void
+primary_say_removed(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LinkClient) client = connect_peer(context, settings, &error);
+    if (client == NULL || !link_client_remove(client, vm_uuid, &error))
+        log_info("cycle", vm_uuid, "the replica server was not told of the removal: %s", error->message);
+}
+
+void
 primary_forget(const ReplicationContext *context, const char *vm_uuid)
 {
     drop_checkpoints(context, vm_uuid, NULL, NULL);

@@ -29,5 +29,8 @@ typedef enum {
 /* One cycle or pass, as the state asks for. Begin the relationship's work before. @error is set with CYCLE_RETRY. */
 CycleResult primary_cycle(Primary *self, GError **error);
 
+/* Tells the replica server that replication was removed here; what comes of it is its own business. */
+void primary_say_removed(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings);
+
 /* Deletes our checkpoints from the VM; what a removal leaves in the guest is nothing. */
 void primary_forget(const ReplicationContext *context, const char *vm_uuid);

@@ -223,6 +223,10 @@ remove_job(Member *member, Job *job, void *data, GError **error)
     service_drop_member(self, member);
     if (member->replica != NULL)
         replica_close_disks(member->replica);
+    if (member->primary != NULL) {
+        g_autoptr(RelationshipSettings) settings = relationship_settings(member->relationship);
+        primary_say_removed(&self->context, row->vm_uuid, settings);
+    }
     remove_files(self, row);
     g_autoptr(Job) copying = relationship_job(member->relationship);
     if (copying != NULL) {
