@@ -79,7 +79,8 @@ parse_line(GHashTable *entries, char *line, const char *path, guint number, GErr
     parts = g_strsplit(line, ":", 3);
     if (g_strv_length(parts) != 3 || *parts[0] == '\0' || role_from_name(parts[1]) == CIM_ROLE_NONE ||
         !is_strong_hash(parts[2]) || g_hash_table_contains(entries, parts[0])) {
-        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "%s line %u: expected user:role:hash with role administrator, operator "
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+                    "%s line %u: expected user:role:hash with role administrator, operator "
                     "or reader, a hash as 'mkpasswd -m yescrypt' prints it, and each user once", path, number);
         return false;
     }
@@ -112,9 +113,11 @@ read_private_file(const char *path, struct stat *ret_facts, GError **error)
     ssize_t got = -1;
 
     if (fd < 0 || fstat(fd, ret_facts) < 0) {
-        g_set_error(error, G_FILE_ERROR, (int)g_file_error_from_errno(errno), "%s cannot be read: %s", path, g_strerror(errno));
+        g_set_error(error, G_FILE_ERROR, (int)g_file_error_from_errno(errno),
+                    "%s cannot be read: %s", path, g_strerror(errno));
     } else if (!S_ISREG(ret_facts->st_mode) || ret_facts->st_mode & (S_IROTH | S_IWOTH | S_IXOTH | S_IWGRP)) {
-        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_PERM, "%s holds passwords and is open to others; run 'chmod 0640' on it", path);
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_PERM,
+                    "%s holds passwords and is open to others; run 'chmod 0640' on it", path);
     } else if (ret_facts->st_size > FILE_LIMIT) {
         g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "%s is larger than %d bytes", path, FILE_LIMIT);
     } else {
@@ -269,7 +272,8 @@ auth_hash_password(const char *password, GError **error)
     if (crypt_gensalt_rn("$y$", 0, NULL, 0, setting, sizeof setting) != NULL)
         hash = crypt_r(password, setting, data);
     if (hash == NULL || *hash == '*') {
-        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOSYS, "the system cannot make a yescrypt hash: %s", g_strerror(errno));
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOSYS,
+                    "the system cannot make a yescrypt hash: %s", g_strerror(errno));
         return NULL;
     }
     return g_strdup(hash);

@@ -25,16 +25,16 @@ void auth_user_clear(AuthUser *self);
 
 typedef struct Authenticator Authenticator;
 
-/* For a unix socket: root, this process's own user and members of @group (nullable) are administrators. The group is looked up
- * for each request, so it may come later. */
+/* For a unix socket: root, this process's own user and members of @group (nullable) are administrators. The group is
+ * looked up for each request, so it may come later. */
 Authenticator *authenticator_local_new(const char *group);
 
 /**
  * authenticator_basic_new:
- * @password_file: lines "user:role:hash", role one of administrator, operator, reader; "#" starts a comment. The hash is one of
- *   crypt(5): yescrypt ($y$), gost-yescrypt ($gy$), bcrypt ($2b$) or sha512crypt ($6$), as `mkpasswd -m yescrypt` prints it. The file
- *   must not be readable by others nor writable by group or others, and is read again when it changes. A file that became
- *   unusable refuses everybody until it is repaired, with a warning in the log.
+ * @password_file: lines "user:role:hash", role one of administrator, operator, reader; "#" starts a comment. The hash is
+ *   one of crypt(5): yescrypt ($y$), gost-yescrypt ($gy$), bcrypt ($2b$) or sha512crypt ($6$), as `mkpasswd -m yescrypt`
+ *   prints it. The file must not be readable by others nor writable by group or others, and is read again when it changes.
+ *   A file that became unusable refuses everybody until it is repaired, with a warning in the log.
  * @failure_delay_usec: how long a refused request waits for its answer; 0: one second
  *
  * HTTP Basic, to be used with TLS only. Returns: NULL with G_FILE_ERROR and a message that says which line is wrong

@@ -25,7 +25,8 @@ operation_get_class(Operation *self, GError **error)
     g_autofree char *text = NULL;
 
     if (resource->class_name == NULL || *resource->class_name == '\0') {
-        g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_SELECTORS_INSUFFICIENT, "Selector 'ClassName' says which class is wanted.");
+        g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_SELECTORS_INSUFFICIENT,
+                    "Selector 'ClassName' says which class is wanted.");
         return false;
     }
     if (resource->cim_class == NULL)

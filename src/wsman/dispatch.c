@@ -117,7 +117,8 @@ run_action(Operation *self, GError **error)
             return false;
         if (!actions[i].reads || g_get_monotonic_time() <= deadline)
             return true;
-        g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_TIMED_OUT, "The operation did not end within its OperationTimeout.");
+        g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_TIMED_OUT,
+                    "The operation did not end within its OperationTimeout.");
         return false;
     }
     return run_invoke(self, error);
@@ -246,7 +247,8 @@ check_room(const Operation *operation, const char *body, GError **error)
 {
     if (strlen(body) <= operation->room)
         return true;
-    g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_ANSWER_TOO_LARGE, "The answer is larger than the client's MaxEnvelopeSize.");
+    g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_ANSWER_TOO_LARGE,
+                "The answer is larger than the client's MaxEnvelopeSize.");
     return false;
 }
 
@@ -295,9 +297,21 @@ run_request(WsmanServer *server, const CimCaller *caller, const char *const *pro
     return text;
 }
 
+/* Both texts may hold what the client sent: no control characters of its choice reach the log. */
+static void
+log_fault(const CimCaller *caller, const Request *request, const GError *error)
+{
+    const char *action = request != NULL && request->action != NULL ? request->action : "no action";
+    g_autofree char *line = g_strdup_printf("fault for %s, %.200s: %.400s", caller->user, action, error->message);
+
+    for (char *p = line; *p != '\0'; p++)
+        *p = g_ascii_iscntrl(*p) ? ' ' : *p;
+    log_info("wsman", NULL, "%s", line);
+}
+
 char *
-dispatch(WsmanServer *server, const CimCaller *caller, const char *const *profiles, const char *utf8, unsigned bytes_per_char,
-         unsigned *ret_status)
+dispatch(WsmanServer *server, const CimCaller *caller, const char *const *profiles, const char *utf8,
+         unsigned bytes_per_char, unsigned *ret_status)
 {
     g_autoptr(Request) request = NULL;
     g_autoptr(GError) error = NULL;
@@ -310,8 +324,7 @@ dispatch(WsmanServer *server, const CimCaller *caller, const char *const *profil
         text = run_request(server, caller, profiles, request, bytes_per_char, &error);
     *ret_status = text != NULL ? 200 : 500;
     if (text == NULL) {
-        log_info("wsman", NULL, "fault for %s, %s: %s", caller->user,
-                 request != NULL && request->action != NULL ? request->action : "no action", error->message);
+        log_fault(caller, request, error);
         text = fault_text(server, request, error);
     }
     return text;

@@ -11,7 +11,8 @@ typedef enum {
     ENCODING_UTF16BE,
 } Encoding;
 
-/* From a Content-Type value such as "application/soap+xml;charset=UTF-16"; without a charset UTF-8. False when it is none of ours. */
+/* From a Content-Type value such as "application/soap+xml;charset=UTF-16"; without a charset UTF-8. False when it is none
+ * of ours. */
 bool encoding_from_content_type(const char *content_type, Encoding *ret);
 
 /**

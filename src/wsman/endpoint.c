@@ -11,6 +11,9 @@
 
 #define ANONYMOUS_PATH "/wsman-anon/identify"
 #define ANONYMOUS_BODY_LIMIT 16384 /* an Identify is a few hundred bytes */
+#define CONTEXT_IDLE_USEC (240 * G_USEC_PER_SEC) /* WinRM's EnumerationTimeoutms */
+#define CONTEXTS_PER_USER 100
+#define CONTEXTS_IN_ALL   1000 /* each holds its instances in memory */
 
 struct WsmanEndpoint {
     WsmanServer   *server;
@@ -27,6 +30,14 @@ host_name(void)
     return g_strdup(name);
 }
 
+static EnumerationTable *
+new_table(const WsmanConfig *config)
+{
+    return enumeration_table_new(config->context_idle_usec != 0 ? config->context_idle_usec : CONTEXT_IDLE_USEC,
+                                 config->max_contexts_user != 0 ? config->max_contexts_user : CONTEXTS_PER_USER,
+                                 config->max_contexts != 0 ? config->max_contexts : CONTEXTS_IN_ALL);
+}
+
 WsmanServer *
 wsman_new(CimBroker *broker, const WsmanConfig *config)
 {
@@ -36,9 +47,7 @@ wsman_new(CimBroker *broker, const WsmanConfig *config)
     self->broker = broker;
     self->product_version = g_strdup(config->product_version);
     self->machine = config->machine != NULL ? g_strdup(config->machine) : host_name();
-    self->enumerations = enumeration_table_new(config->context_idle_usec != 0 ? config->context_idle_usec : 240 * G_USEC_PER_SEC,
-                                               config->max_contexts_user != 0 ? config->max_contexts_user : 100,
-                                               config->max_contexts != 0 ? config->max_contexts : 1000);
+    self->enumerations = new_table(config);
     return self;
 }
 
@@ -137,7 +146,8 @@ read_message(WsmanEndpoint *self, HttpRequest *http, gsize limit, Encoding *ret_
     if (encoding_from_content_type(content_type, ret_encoding))
         text = encoding_decode(body, ret_encoding);
     if (text == NULL)
-        answer_fault(self, http, WSMAN_ERROR_CHARACTER_SET, "The message is not in UTF-8 or UTF-16 as its Content-Type says.");
+        answer_fault(self, http, WSMAN_ERROR_CHARACTER_SET,
+                     "The message is not in UTF-8 or UTF-16 as its Content-Type says.");
     return text;
 }
 
@@ -180,8 +190,8 @@ handle_user(WsmanEndpoint *self, HttpRequest *http, const AuthUser *user)
 
     if (text == NULL)
         return;
-    answer = dispatch(self->server, &caller, authenticator_profiles(self->authenticator), text, encoding == ENCODING_UTF8 ? 1 : 2,
-                      &status);
+    answer = dispatch(self->server, &caller, authenticator_profiles(self->authenticator), text,
+                      encoding == ENCODING_UTF8 ? 1 : 2, &status);
     answer_soap(http, status, encoding, answer);
 }
 

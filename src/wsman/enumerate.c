@@ -86,7 +86,8 @@ next_batch(Enumeration *enumeration, guint max_elements, gsize room, GError **er
         enumeration->next++;
     }
     if (enumeration->next == first && first < enumeration->items->len) {
-        g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_ANSWER_TOO_LARGE, "An item is larger than the answer may be; send a larger "
+        g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_ANSWER_TOO_LARGE,
+                    "An item is larger than the answer may be; send a larger "
                     "MaxEnvelopeSize.");
         return NULL;
     }
@@ -169,7 +170,8 @@ no_selectors(const Request *request, GError **error)
         const Selector *selector = g_ptr_array_index(request->selectors, i);
 
         if (g_ascii_strcasecmp(selector->name, "__cimnamespace") != 0) {
-            g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_SELECTORS_UNEXPECTED, "Enumerate takes no selector '%s'; use a filter.",
+            g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_SELECTORS_UNEXPECTED,
+                        "Enumerate takes no selector '%s'; use a filter.",
                         selector->name);
             return false;
         }
@@ -199,11 +201,13 @@ operation_enumerate(Operation *self, GError **error)
     GPtrArray *items = NULL;
 
     if (!xml_is(enumerate, NS_ENUMERATION, "Enumerate")) {
-        g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_SCHEMA_VALIDATION, "The body of an Enumerate must hold an Enumerate element.");
+        g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_SCHEMA_VALIDATION,
+                    "The body of an Enumerate must hold an Enumerate element.");
         return false;
     }
     if (xml_child(enumerate, NS_ENUMERATION, "EndTo") != NULL) {
-        g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_ADDRESSING_MODE, "Nobody is told when an enumeration ends; leave out EndTo.");
+        g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_ADDRESSING_MODE,
+                    "Nobody is told when an enumeration ends; leave out EndTo.");
         return false;
     }
     if (!no_selectors(self->request, error))
@@ -281,6 +285,7 @@ operation_release(Operation *self, GError **error)
 bool
 operation_subscribe(Operation *self, GError **error)
 {
-    g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_DELIVERY_MODE, "Events are not delivered here; read the instances again instead.");
+    g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_DELIVERY_MODE,
+                "Events are not delivered here; read the instances again instead.");
     return false;
 }

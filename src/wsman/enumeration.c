@@ -112,7 +112,8 @@ enumeration_table_add(EnumerationTable *self, Enumeration *enumeration, GError *
         insert(self, enumeration);
     g_mutex_unlock(&self->lock);
     if (full)
-        g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_QUOTA, "Too many enumerations are open; pull them to their end or release "
+        g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_QUOTA,
+                    "Too many enumerations are open; pull them to their end or release "
                     "them. A user may have %u.", self->max_per_user);
     return !full;
 }
@@ -131,7 +132,8 @@ enumeration_table_take(EnumerationTable *self, const char *id, const char *user,
         enumeration = NULL;
     g_mutex_unlock(&self->lock);
     if (enumeration == NULL)
-        g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_ENUMERATION_CONTEXT, "The enumeration context is not valid: it has ended, "
+        g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_ENUMERATION_CONTEXT,
+                    "The enumeration context is not valid: it has ended, "
                     "expired, or was never given to this user.");
     return enumeration;
 }

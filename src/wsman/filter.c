@@ -104,7 +104,8 @@ run_selectors(Operation *self, const xmlNode *filter, GPtrArray **ret, GError **
     selectors = selectors_parse(set, error);
     if (selectors == NULL || !wanted_values(cim_class, selectors, values, error))
         return false;
-    if (!cim_broker_enumerate(self->server->broker, self->caller, cim_class->cim_namespace, cim_class->name, false, ret, error))
+    if (!cim_broker_enumerate(self->server->broker, self->caller, cim_class->cim_namespace, cim_class->name, false, ret,
+                              error))
         return false;
     for (guint i = (*ret)->len; i > 0; i--) {
         if (!has_values(g_ptr_array_index(*ret, i - 1), selectors, values))

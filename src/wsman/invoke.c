@@ -29,7 +29,8 @@ check_input(const xmlNode *body, const CimMethod *method, GError **error)
 
     if (body == NULL || g_ascii_strcasecmp((const char *)body->name, wanted) == 0)
         return true;
-    g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_SCHEMA_VALIDATION, "The body holds '%s' instead of '%s'.", (const char *)body->name,
+    g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_SCHEMA_VALIDATION,
+                "The body holds '%s' instead of '%s'.", (const char *)body->name,
                 wanted);
     return false;
 }
@@ -47,7 +48,8 @@ read_parameters(const Operation *self, const CimMethod *method, GHashTable *valu
         CimValue *value = NULL;
 
         if (parameter == NULL || !(parameter->flags & CIM_IN)) {
-            g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_PARAMETER_NAME, "Method '%s' takes no parameter '%s'.", method->name,
+            g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_PARAMETER_NAME,
+                        "Method '%s' takes no parameter '%s'.", method->name,
                         (const char *)name);
             return false;
         }
@@ -112,7 +114,8 @@ call(Operation *self, const CimPath *path, const CimMethod *method, GError **err
 
     if (!check_input(self->request->body, method, error) || !read_parameters(self, method, in, error))
         return false;
-    if (!cim_broker_invoke(self->server->broker, self->caller, path, method, in, &out, &return_value, &self->message, &reason)) {
+    if (!cim_broker_invoke(self->server->broker, self->caller, path, method, in, &out, &return_value, &self->message,
+                           &reason)) {
         operation_naming_error(path, g_steal_pointer(&reason), error);
         return false;
     }

@@ -56,8 +56,8 @@ bool filter_run(Operation *self, const xmlNode *filter, GPtrArray **ret, GError 
 /* ---- the way in and out ---- */
 
 /* Carries out the envelope in @utf8 for @caller and gives the answer's text and HTTP status (200 or 500). */
-char *dispatch(WsmanServer *server, const CimCaller *caller, const char *const *profiles, const char *utf8, unsigned bytes_per_char,
-               unsigned *ret_status);
+char *dispatch(WsmanServer *server, const CimCaller *caller, const char *const *profiles, const char *utf8,
+               unsigned bytes_per_char, unsigned *ret_status);
 /* For a caller who did not say who they are: Identify only. NULL when the message is anything else. */
 char *dispatch_anonymous(WsmanServer *server, const char *const *profiles, const char *utf8, unsigned *ret_status);
 /* Answer for a message that could not even be decoded. */

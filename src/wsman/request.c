@@ -12,7 +12,8 @@ static bool
 read_text(char **field, xmlNode *node, GError **error)
 {
     if (*field != NULL) {
-        g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_HEADER_INVALID, "Header '%s' is given twice.", (const char *)node->name);
+        g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_HEADER_INVALID,
+                    "Header '%s' is given twice.", (const char *)node->name);
         return false;
     }
     *field = xml_trimmed(node);
@@ -46,7 +47,8 @@ read_reply_to(Request *self, xmlNode *node, GError **error)
 
     if (g_str_equal(text, ADDRESS_ANONYMOUS))
         return true;
-    g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_ADDRESSING_MODE, "Answers are sent to the anonymous address only, not to '%s'.",
+    g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_ADDRESSING_MODE,
+                "Answers are sent to the anonymous address only, not to '%s'.",
                 text);
     return false;
 }
@@ -58,7 +60,8 @@ read_max_envelope(Request *self, xmlNode *node, GError **error)
     guint64 number = 0;
 
     if (!g_ascii_string_to_unsigned(text, 10, 0, G_MAXUINT32, &number, NULL) || number < ENVELOPE_MINIMUM) {
-        g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_ENVELOPE_TOO_SMALL, "MaxEnvelopeSize '%s' is below the minimum of %d bytes.",
+        g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_ENVELOPE_TOO_SMALL,
+                    "MaxEnvelopeSize '%s' is below the minimum of %d bytes.",
                     text, ENVELOPE_MINIMUM);
         return false;
     }
@@ -158,7 +161,8 @@ read_count_wanted(Request *self, xmlNode *node, GError **error)
 static bool
 read_fragment(Request *self, xmlNode *node, GError **error)
 {
-    g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_FRAGMENT, "Fragments of an instance cannot be read or written; leave out "
+    g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_FRAGMENT,
+                "Fragments of an instance cannot be read or written; leave out "
                 "FragmentTransfer.");
     return false;
 }

@@ -168,7 +168,8 @@ resource_class(const Resource *self, GError **error)
         g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_RESOURCE_URI, "There is no class '%s' in namespace '%s'.",
                     self->class_name, self->cim_namespace);
     else
-        g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_RESOURCE_URI, "This operation needs the URI of one class, not '%s'.",
+        g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_RESOURCE_URI,
+                    "This operation needs the URI of one class, not '%s'.",
                     self->uri);
     return NULL;
 }
@@ -198,7 +199,8 @@ selector_value(const Selector *selector, CimType type, GError **error)
         value = cim_value_from_text(type, selector->text, &reason);
     }
     if (value == NULL)
-        g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_SELECTORS_TYPE, "Selector '%s' has no usable value: %s", selector->name,
+        g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_SELECTORS_TYPE,
+                    "Selector '%s' has no usable value: %s", selector->name,
                     reason->message);
     return value;
 }
@@ -281,7 +283,8 @@ epr_parse(const xmlNode *holder, GError **error)
     uri = xml_trimmed(uri_node);
     resource = resource_parse(uri, selectors, &reason);
     if (resource == NULL || resource->kind != RESOURCE_CLASS) {
-        g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_PARAMETER_VALUE, "An endpoint reference names no class: '%s'.", uri);
+        g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_PARAMETER_VALUE,
+                    "An endpoint reference names no class: '%s'.", uri);
         return NULL;
     }
     return resource_path(resource, selectors, error);

@@ -32,7 +32,7 @@ typedef struct {
     ResourceKind    kind;
     UriFamily       family;
     char           *cim_namespace;
-    char           *class_name; /* in the schema's own case when it is known; NULL unless RESOURCE_CLASS, or named by selector */
+    char           *class_name; /* in the schema's own case when it is known; NULL where none is named */
     const CimClass *cim_class;  /* NULL when unknown */
 } Resource;
 

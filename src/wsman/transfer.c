@@ -83,10 +83,10 @@ is_same_value(const CimValue *a, const CimValue *b)
     return true;
 }
 
-/* One property of the body. With a list of modified properties only those count; without one, those that differ from what is. */
+/* One property of the body. With a list of modified properties only those count; without one, those that differ. */
 static bool
-take_change(Operation *self, const CimInstance *current, const CimProperty *property, const GPtrArray *nodes, CimInstance *changes,
-            GError **error)
+take_change(Operation *self, const CimInstance *current, const CimProperty *property, const GPtrArray *nodes,
+            CimInstance *changes, GError **error)
 {
     bool has_list = request_option(self->request, MODIFIED_LIST) != NULL;
     CimValue *value = NULL;
@@ -116,7 +116,8 @@ read_changes(Operation *self, const CimInstance *current, CimInstance *changes, 
         const CimProperty *property = cim_class_property(cim_class, name);
 
         if (property == NULL) {
-            g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_PARAMETER_NAME, "Class '%s' has no property '%s'.", cim_class->name,
+            g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_PARAMETER_NAME,
+                        "Class '%s' has no property '%s'.", cim_class->name,
                         (const char *)name);
             return false;
         }

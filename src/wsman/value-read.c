@@ -140,7 +140,8 @@ read_reference(const xmlNode *node, const char *cim_namespace, GError **error)
         path = path_from_text(text, cim_namespace, error);
     }
     if (path != NULL && cim_class_find(path->cim_namespace, path->class_name) == NULL) {
-        g_set_error(error, CIM_ERROR, CIM_ERROR_INVALID_PARAMETER, "the reference is to an unknown class '%s'", path->class_name);
+        g_set_error(error, CIM_ERROR, CIM_ERROR_INVALID_PARAMETER,
+                    "the reference is to an unknown class '%s'", path->class_name);
         g_clear_pointer(&path, cim_path_free);
     }
     return path != NULL ? cim_value_new_reference(path) : NULL;

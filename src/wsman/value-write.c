@@ -13,7 +13,8 @@ static const char *const type_names[] = {
     [CIM_STRING] = "cim:cimString", [CIM_DATETIME] = NULL, [CIM_REFERENCE] = NULL, [CIM_INSTANCE] = NULL,
 };
 
-static void write_scalar(XmlWriter *writer, const char *element, const CimValue *value, const ValueStyle *style, unsigned depth);
+static void write_scalar(XmlWriter *writer, const char *element, const CimValue *value, const ValueStyle *style,
+                         unsigned depth);
 
 static void
 write_null(XmlWriter *writer, const char *element, bool is_array, const ValueStyle *style)

@@ -1,7 +1,7 @@
 /* wsman: WS-Management over the CIM broker.
  *
  * A WsmanServer is the service; a WsmanEndpoint binds it to one listener and to the way callers of that listener prove who
- * they are. Both are safe from any thread. What is spoken, and to which clients, is in the design documents; names.h has the URIs.
+ * they are. Both are safe from any thread. names.h has the URIs of what is spoken.
  *
  *     WsmanServer *wsman = wsman_new(broker, &(WsmanConfig){ .product_version = VERSION });
  *     WsmanEndpoint *local = wsman_endpoint_new(wsman, authenticator_local_new("libvirt"));

@@ -61,7 +61,8 @@ xml_parse(const char *utf8, GError **error)
     good = doc != NULL && state.refused == NULL && context->wellFormed && context->nsWellFormed;
     if (!good) {
         const xmlError *last = xmlCtxtGetLastError(context);
-        g_autofree char *text = g_strdup(last != NULL && last->message != NULL ? g_strchomp(last->message) : "not well-formed");
+        const char *reason = last != NULL && last->message != NULL ? last->message : "It is not well-formed.";
+        g_autofree char *text = g_strchomp(g_strdup(reason));
 
         g_set_error(error, WSMAN_ERROR, WSMAN_ERROR_SCHEMA_VALIDATION, "The message cannot be read as XML. %s",
                     state.refused != NULL ? state.refused : text);
