@@ -42,13 +42,13 @@ class ScratchWatch(threading.Thread):
 def test_big_disk_small_scratch():
     with hosts.Site(BUILD) as site:
         primary, replica = site.host("p", scratch_max="64M"), site.host("r")
-        guest = primary.add_guest(sizes=(4 * 2**30, 64 * 2**20), per_tick=8)
+        guest = primary.add_guest(sizes=(4 * 2**30, 64 * 2**20), per_tick=60)
         uuid = guest.uuid
         primary.start()
         replica.start()
         replica.enable_server("p")
         primary.power(uuid, hosts.POWER_ON)
-        primary.serial().wait_number(200)
+        primary.serial().wait_number(2000)
         with ScratchWatch(os.path.join(primary.folder, "scratch")) as watch:
             primary.create_relationship(uuid, replica)
             primary.start_replication(uuid)

@@ -143,42 +143,42 @@ def test_harmful_domain_xml():
         assert accepted(answer), answer
         assert scene.replica.has_domain("plain")
         failures = []
-        for case, place, text, words in HARM:
+        for i, (case, place, text, words) in enumerate(HARM):
+            name = f"guest{i}"
             uuid = str(uuids.uuid4())
-            answer = peer.offer(uuid, harmful_xml(place, text, "victim", uuid), name="victim")
+            answer = peer.offer(uuid, harmful_xml(place, text, name, uuid), name=name)
             if not accepted(answer):
                 expect_refused(answer)
-                assert not scene.replica.has_domain("victim"), f"{case}: refused, and yet defined"
+                assert not scene.replica.has_domain(name), f"{case}: refused, and yet defined"
                 continue
-            path = os.path.join(scene.replica.folder, "libvirt/etc/qemu/victim.xml")
+            path = os.path.join(scene.replica.folder, f"libvirt/etc/qemu/{name}.xml")
             with open(path, encoding="utf-8") as file:
                 made = file.read().lower()
             left = [word for word in words if word.lower() in made]
             if left:
-                failures.append(f"{case}: {left} is in the definition")
-            for image in scene.replica.disk_paths("victim"):
+                failures.append(f"{case}: {left} is in the definition: {made}")
+            for image in scene.replica.disk_paths(name):
                 assert image.startswith(scene.replica.folder + "/storage-good/"), f"{case}: {image}"
-            assert peer.remove(uuid)[0] == 200
-        assert not failures, "; ".join(failures)
+        assert not failures, "\n".join(failures)
         assert scene.replica.process.poll() is None
 
 
 def test_xml_bombs_and_garbage():
     with Scene() as scene:
         peer = scene.peer("good")
-        uuid = str(uuids.uuid4())
-        plain = harmful_xml("top", "", "bomb", uuid)
+        plain = harmful_xml("top", "", "bomb", str(uuids.uuid4()))
         entities = "".join(f"<!ENTITY e{i} '" + f"&e{i - 1};" * 10 + "'>" for i in range(1, 10))
-        for text in (f"<!DOCTYPE d [<!ENTITY e0 'x'>{entities}]>" + plain.replace("<vcpu>1", "<description>&e9;</description><vcpu>1"),
+        for i, text in enumerate((f"<!DOCTYPE d [<!ENTITY e0 'x'>{entities}]>" + plain.replace("<vcpu>1", "<description>&e9;</description><vcpu>1"),
                      "<!DOCTYPE d [<!ENTITY e SYSTEM 'file:///etc/passwd'>]>" + plain.replace("bomb", "&e;"),
                      "<a>" * 100000, "x", "<domain/>", plain[:-20], "\x01" + plain,
-                     plain.replace("</devices>", "<sound/>" * 50000 + "</devices>")):
-            answer = peer.offer(uuid, text, name="bomb")
+                     plain.replace("</devices>", "<sound/>" * 50000 + "</devices>"))):
+            answer = peer.offer(str(uuids.uuid4()), text, name=f"bomb{i}")
             if accepted(answer):
-                assert peer.remove(uuid)[0] == 200
+                made = open(os.path.join(scene.replica.folder, f"libvirt/etc/qemu/bomb{i}.xml"), "rb").read()
+                assert len(made) < 10000 and b"root:" not in made and b"xxxx" not in made, made
             else:
                 expect_refused(answer)
-        assert scene.replica.state(uuid) == hosts.DISABLED
+                assert not scene.replica.has_domain(f"bomb{i}")
         assert accepted(peer.hello())
 
 
@@ -229,9 +229,9 @@ def test_path_tricks():
         for name in ("../evil", "a/b", "/etc/evil", "..", ".", "evil\n", "x" * 300, ""):
             uuid = str(uuids.uuid4())
             answer = peer.offer(uuid, harmful_xml("top", "", "x", uuid), name=name)
-            if accepted(answer):
-                assert peer.remove(uuid)[0] == 200
-        for disk in ("../vda", "..", "a/b", "/etc/evil", "", ".hidden", "v\0a", "x" * 300):
+            if not accepted(answer):
+                expect_refused(answer)
+        for disk in ("../vda", "..", "a/b", "/etc/evil", "", ".hidden", "v a", "v\n", "x" * 300):
             uuid = str(uuids.uuid4())
             expect_refused(peer.offer(uuid, harmful_xml("top", "", "tricky", uuid), name="tricky",
                                       disks=[{"id": disk, "size_bytes": 2**20}]))
