@@ -1,0 +1,110 @@
+#!/usr/bin/python3
+"""Guests that are off, and what a daemon leaves behind in a guest when it stops."""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import hosts  # noqa: E402
+import tap  # noqa: E402
+
+BUILD = sys.argv[1]
+NOT_SUPPORTED = 32770
+
+
+def resynchronized(host):
+    return [line for line in host.log_lines() if "resynchroniz" in line]
+
+
+def same_end(primary, replica, uuid):
+    """Both sides hold the same ledger; the guest must be off."""
+    wanted = primary.check_disks()
+    assert wanted.whole, wanted
+
+    def arrived():
+        replica.failover(uuid)
+        found = replica.check_disks()
+        replica.revert(uuid)
+        assert found.whole, found
+        return found.last == wanted.last
+    hosts.wait_for(arrived, f"the primary's last number {wanted.last} on the replica", 60)
+
+
+def test_the_last_changes_of_a_guest_that_was_turned_off_arrive():
+    with hosts.replicating_pair(BUILD) as (primary, replica, guest):
+        uuid = guest.uuid
+        for _ in range(2):
+            primary.serial().wait_number(primary.serial().reached() + 32)
+            primary.power(uuid, hosts.POWER_OFF)
+            same_end(primary, replica, uuid)
+            primary.power(uuid, hosts.POWER_ON)
+            replica.wait_replication(uuid, 2)
+        assert not resynchronized(primary), "turning the guest off lost the track of its changes"
+
+
+def test_first_copy_of_a_guest_that_is_off():
+    with hosts.Site(BUILD) as site:
+        primary, replica = site.host("p"), site.host("r")
+        guest = primary.add_guest()
+        uuid = guest.uuid
+        primary.start()
+        replica.start()
+        replica.enable_server("p")
+        primary.power(uuid, hosts.POWER_ON)
+        primary.serial().wait_number(100)
+        primary.power(uuid, hosts.POWER_OFF)
+        primary.create_relationship(uuid, replica)
+        primary.start_replication(uuid)
+        primary.wait_state(uuid, hosts.REPLICATING, 120)
+        replica.wait_state(uuid, hosts.REPLICATING)
+        same_end(primary, replica, uuid)
+        # Reading its images must not be in the way of a start, and the track must hold from its first write on
+        primary.power(uuid, hosts.POWER_ON)
+        replica.wait_replication(uuid, 2)
+        assert not resynchronized(primary)
+        primary.power(uuid, hosts.POWER_OFF)
+        same_end(primary, replica, uuid)
+
+
+def test_a_disk_that_cannot_be_tracked_is_named():
+    with hosts.Site(BUILD) as site:
+        primary, replica = site.host("p"), site.host("r")
+        guest = primary.add_guest(image_format="raw")
+        primary.start()
+        replica.start()
+        replica.enable_server("p")
+        result = primary.create_relationship(guest.uuid, replica, want=NOT_SUPPORTED)
+        assert "vda" in result.message and "qcow2" in result.message, result.message
+        assert primary.state(guest.uuid) == hosts.DISABLED
+        assert not replica.has_domain()
+
+
+def test_a_daemon_that_stops_leaves_no_job_in_the_guest():
+    with hosts.replicating_pair(BUILD) as (primary, replica, guest):
+        uuid = guest.uuid
+        for _ in range(3):
+            replica.wait_replication(uuid, 1)
+            primary.stop()
+            assert "None" in primary.virsh("domjobinfo", uuid), "a job is open"
+            assert "running" in primary.virsh("domstate", uuid)
+            checkpoints = primary.virsh("checkpoint-list", uuid, "--name").split()
+            assert len(checkpoints) == 1, checkpoints
+            assert os.listdir(os.path.join(primary.folder, "scratch")) == []
+            primary.start()
+        assert not resynchronized(primary)
+        replica.wait_replication(uuid, 2)
+
+
+def test_removal_leaves_nothing_of_ours_in_the_guest():
+    with hosts.replicating_pair(BUILD) as (primary, replica, guest):
+        uuid = guest.uuid
+        primary.call("RemoveReplicationRelationship", ComputerSystem=primary.vm_epr(uuid))
+        assert primary.state(uuid) == hosts.DISABLED
+        assert replica.state(uuid) == hosts.REPLICATING, "the replica is removed on its own host only"
+        primary.stop()
+        assert primary.virsh("checkpoint-list", uuid, "--name").split() == []
+        assert "running" in primary.virsh("domstate", uuid)
+
+
+if __name__ == "__main__":
+    tap.run()
