@@ -53,8 +53,8 @@ virt_backup_job_get(virDomainPtr domain, VirtBackupJob **ret_job)
     return *ret_job != NULL;
 }
 
-static bool
-is_ours_in(const char *path, const char *folder)
+bool
+virt_scratch_is_ours(const char *path, const char *folder)
 {
     g_autofree char *place = g_path_get_dirname(path);
     g_autofree char *name = g_path_get_basename(path);
@@ -67,7 +67,7 @@ bool
 virt_backup_job_is_in(const VirtBackupJob *self, const char *folder)
 {
     for (guint i = 0; i < self->scratch->len; i++) {
-        if (is_ours_in(g_ptr_array_index(self->scratch, i), folder))
+        if (virt_scratch_is_ours(g_ptr_array_index(self->scratch, i), folder))
             return true;
     }
     return false;

@@ -302,6 +302,17 @@ capture_new(VirtHost *host, const VirtCaptureRequest *request)
     return self;
 }
 
+/* A libvirt daemon that was killed while it began a backup believes in it ever after; see repair.c. */
+static bool
+refuse_unknown_job(VirtCapture *self, virDomainPtr domain, GError **error)
+{
+    if (strstr(virGetLastErrorMessage(), "backup job data missing") == NULL)
+        return virt_fail(self->host, domain, error, "cannot be asked for its jobs");
+    return refuse(error, VIRT_ERROR_BUSY, "libvirt believes for VM '%s' in a backup job that does not exist, since it was "
+                  "killed while it began one. That ends when the VM is next shut down and started, or without "
+                  "stopping the VM as virt-replicad(8) says under TROUBLESHOOTING", virDomainGetName(domain));
+}
+
 /* A job that an earlier process of ours left behind is ended; anybody else's is a reason to wait. */
 static bool
 check_domain(VirtCapture *self, virDomainPtr domain, GError **error)
@@ -316,7 +327,7 @@ check_domain(VirtCapture *self, virDomainPtr domain, GError **error)
         return false;
     virDomainJobInfo job = { 0 };
     if (virDomainGetJobInfo(domain, &job) < 0)
-        return virt_fail(self->host, domain, error, "cannot be asked for its jobs");
+        return refuse_unknown_job(self, domain, error);
     if (job.type != VIR_DOMAIN_JOB_NONE)
         return refuse(error, VIRT_ERROR_BUSY, "VM '%s' has another job (backup, migration, snapshot); waiting for its end",
                       virDomainGetName(domain));
@@ -364,10 +375,13 @@ has_checkpoint(virDomainPtr domain, const char *name)
     return checkpoint != NULL;
 }
 
+/* Where libvirt went away, the note stays, and the next begin looks what became of this one. */
 static void
-undo_begin(VirtCapture *self, virDomainPtr domain, const VirtCaptureRequest *request)
+undo_begin(VirtCapture *self, virDomainPtr domain, const VirtCaptureRequest *request, const GError *cause)
 {
-    virt_backup_job_end(self->host, self->uuid, self->scratch_folder, self->socket, UNDO_TIMEOUT_SEC, NULL);
+    if (g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_UNAVAILABLE) ||
+        !virt_backup_job_end(self->host, self->uuid, self->scratch_folder, self->socket, UNDO_TIMEOUT_SEC, NULL))
+        return;
     if (request->checkpoint != NULL && has_checkpoint(domain, request->checkpoint))
         virt_checkpoint_delete(self->host, self->uuid, request->checkpoint, NULL);
     remove_files(self);
@@ -406,7 +420,7 @@ start_job(VirtCapture *self, virDomainPtr domain, const VirtCaptureRequest *requ
 
     GError *cause = NULL;
     virt_fail(self->host, domain, &cause, "cannot be captured");
-    undo_begin(self, domain, request);
+    undo_begin(self, domain, request, cause);
     if (g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_FAILED) || g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_STATE))
         explain(self, &cause);
     g_propagate_error(error, cause);

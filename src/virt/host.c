@@ -239,6 +239,7 @@ static bool
 connect_now(VirtHost *self, GError **error)
 {
     int ids[N_CALLBACKS] = { -1, -1, -1, -1 };
+    virt_repair_status(self->uri);
     virConnectPtr conn = virConnectOpen(self->uri);
     if (conn == NULL) {
         g_set_error(error, VIRT_ERROR, VIRT_ERROR_UNAVAILABLE, "libvirt at '%s' cannot be reached: %s", self->uri,

@@ -7,8 +7,8 @@
 /* libvirt does not tell the process id of a QEMU, but QEMU's command line carries the domain's UUID, and the folder
  * of the hypervisor's state, which tells two hypervisors on one machine apart. */
 
-static const char *
-embed_root(const char *uri)
+const char *
+virt_embed_root(const char *uri)
 {
     const char *root = strstr(uri, "/embed?root=");
     return root != NULL ? root + strlen("/embed?root=") : NULL;
@@ -62,7 +62,7 @@ int64_t
 virt_process_find(const char *uri, const char *uuid, int64_t *ret_started_usec)
 {
     g_autoptr(GDir) proc = g_dir_open("/proc", 0, NULL);
-    const char *root = embed_root(uri);
+    const char *root = virt_embed_root(uri);
     const char *entry;
     while (proc != NULL && (entry = g_dir_read_name(proc)) != NULL) {
         if (!g_ascii_isdigit(entry[0]))

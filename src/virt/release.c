@@ -80,7 +80,7 @@ release_note(VirtHost *host, const char *uuid, const char *folder, const char *n
         return true;
     g_autoptr(GError) cause = NULL;
     if (!(virt_backup_job_end(host, vm, folder, NULL, END_TIMEOUT_SEC, &cause) &&
-          virt_resume_after_io_error(host, vm, &cause)) &&
+          virt_sweep(host, vm, folder, &cause) && virt_resume_after_io_error(host, vm, &cause)) &&
         !g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN)) {
         g_propagate_error(error, g_steal_pointer(&cause));
         return false;

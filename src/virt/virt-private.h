@@ -41,7 +41,26 @@ void virt_host_watch(VirtHost *self, const char *uuid, VirtNoticeFunc func, void
 void virt_host_unwatch(VirtHost *self, void *opaque);
 bool virt_host_is_watched(VirtHost *self, const char *uuid);
 
+/* ---- what a process that died left ---- */
+
+/* To be called before @uri is opened: takes backup jobs that a killed process was beginning, and which libvirt can neither
+ * use nor end, out of libvirt's status. Only for a hypervisor inside this process that nobody else has open. */
+void virt_repair_status(const char *uri);
+
+/**
+ * virt_sweep:
+ * @scratch_folder: where our scratch files lie
+ *
+ * Removes what a capture of ours left in the QEMU of @uuid and libvirt knows nothing of: block jobs, exports and nodes
+ * over our scratch files, and bitmaps with our prefix that belong to no checkpoint. Does nothing while libvirt has
+ * a backup job, nor to a VM that is off. Marks the VM as "custom-monitor" in libvirt's log.
+ */
+bool virt_sweep(VirtHost *host, const char *uuid, const char *scratch_folder, GError **error);
+
 /* ---- QEMU processes ---- */
+
+/* The folder of a hypervisor that runs inside our process, a part of @uri; NULL for one that does not. */
+const char *virt_embed_root(const char *uri);
 
 /* The QEMU process of a domain of this host, 0 when not found, with its start in microseconds UTC. */
 int64_t virt_process_find(const char *uri, const char *uuid, int64_t *ret_started_usec);
@@ -59,6 +78,8 @@ void virt_backup_job_free(VirtBackupJob *self);
 /* @ret_job becomes the domain's open backup job, or NULL when it has none (or is off or gone).
  * Returns: false when libvirt could not tell, with libvirt's last error set. */
 bool virt_backup_job_get(virDomainPtr domain, VirtBackupJob **ret_job);
+/* True for a path with our prefix that lies directly in @folder. */
+bool virt_scratch_is_ours(const char *path, const char *folder);
 /* True when a scratch file of it carries our prefix and lies directly in @folder. */
 bool virt_backup_job_is_in(const VirtBackupJob *self, const char *folder);
 

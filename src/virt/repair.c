@@ -1,0 +1,128 @@
+#include "virt/virt-private.h"
+#include "virt/domxml.h"
+
+#include "util/durable.h"
+#include "util/log.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+/* libvirt saves a VM's status before the backup job it begins is complete: a process that is killed in these 100 ms leaves
+ * "a backup runs" behind without saying which. Whoever opens that hypervisor next believes it for ever: begin is
+ * refused, and an abort finds nothing to end.
+ *
+ * For a hypervisor inside our own process the next one is us, so the status is put right before libvirt reads it: without
+ * the job, as libvirt writes it when there is none. What the killed begin had done in QEMU, sweep.c removes.
+ *
+ * INVARIANTS
+ *  (1) A status file is changed only while we hold the lock by which libvirt keeps a second process out.
+ *  (2) Each root is looked at once in a process, before it was opened there: the lock is of a kind that a process
+ *      has once, so that ours would end libvirt's own. Later nothing can have died but this process.
+ *  (3) A backup job that is complete in the file is libvirt's business.
+ */
+
+/* ---- one status file ---- */
+
+static const char *const async_attributes[] = { "async", "phase", "flags", "asyncStarted" };
+
+/* Takes a backup job that libvirt could not describe out of @doc. Returns: whether there was one. */
+static bool
+take_phantom_out(xmlDoc *doc)
+{
+    xmlNode *root = xmlDocGetRootElement(doc);
+    xmlNode *job = domxml_is(root, "domstatus") ? domxml_child(root, "job") : NULL;
+    if (job == NULL || !domxml_attr_is(job, "async", "backup") ||
+        domxml_child(domxml_child(root, "backups"), "domainbackup") != NULL)
+        return false;
+    if (domxml_attr_is(job, "type", "none")) {
+        xmlUnlinkNode(job);
+        xmlFreeNode(job);
+        return true;
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(async_attributes); i++)
+        xmlUnsetProp(job, (const xmlChar *)async_attributes[i]);
+    return true;
+}
+
+static char *
+vm_name(const xmlDoc *doc)
+{
+    const xmlNode *domain = domxml_child(xmlDocGetRootElement(doc), "domain");
+    return domxml_text(domxml_child(domain, "name"));
+}
+
+static void
+repair_file(const char *path)
+{
+    g_autofree char *text = NULL;
+    if (!g_file_get_contents(path, &text, NULL, NULL))
+        return; /* libvirt will say so */
+    g_autoptr(xmlDoc) doc = domxml_parse(text, NULL);
+    if (doc == NULL || !take_phantom_out(doc))
+        return;
+    g_autofree char *name = vm_name(doc), *repaired = domxml_print(doc);
+    g_autoptr(GError) error = NULL;
+    if (durable_replace(path, repaired, strlen(repaired), &error))
+        log_notice("virt", name, "libvirt's status showed a backup job that a killed process was beginning; "
+                   "removed it, what it left in QEMU follows");
+    else
+        log_warning("virt", name, "libvirt's status shows a backup job that was never complete, and stays so until "
+                    "the VM's next stop: %s", error->message);
+}
+
+/* ---- a root ---- */
+
+/* The file by which libvirt keeps others out, locked; -1 when somebody has it. */
+static int
+lock_root(const char *folder)
+{
+    g_autofree char *path = g_build_filename(folder, "driver.pid", NULL);
+    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1 };
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+    if (fd >= 0 && fcntl(fd, F_SETLK, &lock) < 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+static void
+repair_folder(const char *folder)
+{
+    g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+    int lock = dir != NULL ? lock_root(folder) : -1;
+    if (lock < 0)
+        return;
+    const char *name;
+    while ((name = g_dir_read_name(dir)) != NULL) {
+        g_autofree char *path = g_build_filename(folder, name, NULL);
+        if (g_str_has_suffix(name, ".xml") && g_file_test(path, G_FILE_TEST_IS_REGULAR))
+            repair_file(path);
+    }
+    close(lock);
+}
+
+/* Returns: whether this process sees @root for the first time. */
+static bool
+is_first_look(const char *root)
+{
+    static GMutex      lock;
+    static GHashTable *seen; /* lives as long as the process */
+    g_mutex_lock(&lock);
+    if (seen == NULL)
+        seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    bool first = g_hash_table_add(seen, g_strdup(root));
+    g_mutex_unlock(&lock);
+    return first;
+}
+
+void
+virt_repair_status(const char *uri)
+{
+    const char *root = virt_embed_root(uri);
+    if (root == NULL || !is_first_look(root))
+        return;
+    g_autofree char *folder = g_build_filename(root, "run", "qemu", NULL);
+    repair_folder(folder);
+}
