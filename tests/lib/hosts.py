@@ -202,8 +202,13 @@ class Host:
         assert self.process is None
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen([self.program, "--config", self.config], stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log)
+                                            stdout=log, stderr=log, env=self.environment())
         wait_for(self._answers, f"API of {self.name}", HOST_STARTS_SEC)
+
+    @staticmethod
+    def environment():
+        suppressions = f"suppressions={os.path.join(HERE, 'lsan.supp')}:print_suppressions=0"
+        return dict(os.environ, LSAN_OPTIONS=suppressions)
 
     def _answers(self):
         assert self.process.poll() is None, f"virt-replicad of {self.name} ended at start with {self.process.returncode}"
@@ -240,7 +245,7 @@ class Host:
         assert self.process is None
         with open(self.log, "ab") as log:
             done = subprocess.run([self.program, "--config", self.config, "--release"], stdin=subprocess.DEVNULL,
-                                  stdout=log, stderr=log, check=False, timeout=60 * PATIENCE)
+                                  stdout=log, stderr=log, check=False, timeout=60 * PATIENCE, env=self.environment())
         assert done.returncode == 0, f"virt-replicad --release of {self.name} ended with {done.returncode}"
 
     def restart(self):
