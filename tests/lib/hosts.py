@@ -5,8 +5,8 @@
         guest = primary.add_guest()
         ...
 
-The daemon is real, and so are QEMU and libvirt. An embedded libvirt belongs to one process at a time, so while the daemon
-runs, everything is asked of the daemon.
+The daemon is real, and so are QEMU and libvirt. Libvirt is embedded in the daemon, and then belongs to one process at a time, so that
+while the daemon runs everything is asked of the daemon; or it is a libvirtd of the host's own (libvirtd=True), as in production.
 """
 
 import contextlib
@@ -86,6 +86,16 @@ def wait_for(claim, what, timeout=30):
         if time.monotonic() > deadline:
             raise Timeout(f"{what}: not within {timeout * PATIENCE:.0f} s")
         time.sleep(0.02)
+
+
+def listens(path):
+    """Does somebody listen on this unix socket?"""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+    return True
 
 
 def private(path, flags):
@@ -172,14 +182,19 @@ class Site:
 class Host:
     """One host of a Site."""
 
-    def __init__(self, site, name, scratch_max="256M", users=()):
+    def __init__(self, site, name, scratch_max="256M", users=(), libvirtd=False):
         """@users: (name, role, password) of those who may use the API over HTTPS; without any it is off."""
         self.site = site
         self.name = name
         self.folder = os.path.join(site.folder, name)
         for sub in ("", "libvirt", "disks", "state", "run", "scratch", "serial", "storage"):
             os.makedirs(os.path.join(self.folder, sub), mode=0o700, exist_ok=True)
-        self.uri = f"qemu:///embed?root={self.folder}/libvirt"
+        self.libvirtd = None
+        if libvirtd:
+            self.start_libvirtd()
+        else:
+            self.uri = f"qemu:///embed?root={self.folder}/libvirt"
+            self.domain_folder = os.path.join(self.folder, "libvirt/etc/qemu")
         self.socket = os.path.join(self.folder, "run/api.sock")
         self.storage = os.path.join(self.folder, "storage")
         self.config = os.path.join(self.folder, "virt-replicad.conf")
@@ -194,6 +209,21 @@ class Host:
         with open(self.config, "w", encoding="utf-8") as file:
             file.write((CONFIG + HTTPS if users else CONFIG).format(
                 name=name, uri=self.uri, folder=self.folder, certificates=site.certificates, scratch_max=scratch_max))
+
+    def start_libvirtd(self):
+        """A session libvirtd with all its files in our folder."""
+        tap.requires("libvirtd")
+        places = {f"XDG_{what}": os.path.join(self.folder, "libvirt", what[:1].lower())
+                  for what in ("RUNTIME_DIR", "CONFIG_HOME", "CACHE_HOME", "DATA_HOME")}
+        for place in places.values():
+            os.makedirs(place, mode=0o700, exist_ok=True)
+        path = os.path.join(places["XDG_RUNTIME_DIR"], "libvirt/libvirt-sock")
+        self.uri = f"qemu:///session?socket={path}"
+        self.domain_folder = os.path.join(places["XDG_CONFIG_HOME"], "libvirt/qemu")
+        environment = dict(os.environ, PATH=os.environ.get("PATH", "") + ":/usr/sbin:/sbin", **places)
+        with open(os.path.join(self.folder, "libvirtd.log"), "ab") as log:
+            self.libvirtd = subprocess.Popen(["libvirtd"], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        wait_for(lambda: listens(path), f"libvirtd of {self.name}", HOST_STARTS_SEC)
 
     # ---- the daemon ----
 
@@ -212,12 +242,7 @@ class Host:
 
     def _answers(self):
         assert self.process.poll() is None, f"virt-replicad of {self.name} ended at start with {self.process.returncode}"
-        with socket.socket(socket.AF_UNIX) as probe:
-            try:
-                probe.connect(self.socket)
-            except OSError:
-                return False
-        return True
+        return listens(self.socket)
 
     def stop(self):
         """A clean stop: SIGTERM. Fails when the daemon does not end well."""
@@ -259,6 +284,9 @@ class Host:
             assert not crashed, f"virt-replicad had ended with {crashed and self.process.returncode}"
             self.stop()
         finally:
+            if self.libvirtd is not None:
+                self.libvirtd.kill()
+                self.libvirtd.wait()
             for pid in processes(self.folder):
                 with contextlib.suppress(Timeout, PermissionError):
                     kill(pid)
@@ -281,8 +309,8 @@ class Host:
     # ---- guests ----
 
     def virsh(self, *arguments):
-        """Only while the daemon does not run: an embedded libvirt belongs to one process at a time."""
-        assert self.process is None, "the daemon has this libvirt open"
+        """Not while the daemon runs with an embedded libvirt, which belongs to one process at a time."""
+        assert self.process is None or self.libvirtd is not None, "the daemon has this libvirt open"
         done = subprocess.run(["virsh", "-q", "-c", self.uri, *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"virsh {' '.join(arguments)}: {done.stderr}"
         return done.stdout
@@ -296,10 +324,10 @@ class Host:
 
     def domain_xml(self, name="ledger"):
         """The persistent definition, as this host's libvirt keeps it in a file."""
-        return ET.parse(os.path.join(self.folder, "libvirt/etc/qemu", f"{name}.xml"))
+        return ET.parse(os.path.join(self.domain_folder, f"{name}.xml"))
 
     def has_domain(self, name="ledger"):
-        return os.path.exists(os.path.join(self.folder, "libvirt/etc/qemu", f"{name}.xml"))
+        return os.path.exists(os.path.join(self.domain_folder, f"{name}.xml"))
 
     def disk_paths(self, name="ledger"):
         """Image of each disk, vda first, as the definition says now."""
@@ -519,10 +547,12 @@ class SerialLog:
 
 
 @contextlib.contextmanager
-def replicating_pair(build, interval="interval=1;journal=1h", scratch_max="256M", start_timeout=120, **guest_options):
+def replicating_pair(build, interval="interval=1;journal=1h", scratch_max="256M", start_timeout=120, libvirtd=False,
+                     **guest_options):
     """(primary, replica, guest): a running ledger guest that replicates, its first copy complete and one cycle received."""
     with Site(build) as site:
-        primary, replica = site.host("p", scratch_max=scratch_max), site.host("r")
+        primary = site.host("p", scratch_max=scratch_max, libvirtd=libvirtd)
+        replica = site.host("r", libvirtd=libvirtd)
         guest = primary.add_guest(**guest_options)
         primary.start()
         replica.start()
