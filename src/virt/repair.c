@@ -8,12 +8,14 @@
 #include <string.h>
 #include <unistd.h>
 
-/* libvirt saves a VM's status before the backup job it begins is complete: a process that is killed in these 100 ms leaves
- * "a backup runs" behind without saying which. Whoever opens that hypervisor next believes it for ever: begin is
- * refused, and an abort finds nothing to end.
+/* libvirt saves a VM's status before the backup job it begins is complete. A process that is killed in these 100 ms
+ * leaves one of two traps to whoever opens that hypervisor next:
  *
- * For a hypervisor inside our own process the next one is us, so the status is put right before libvirt reads it: without
- * the job, as libvirt writes it when there is none. What the killed begin had done in QEMU, sweep.c removes.
+ *  - "a backup runs", and not which one: libvirt believes it for ever, begin is refused, an abort finds nothing to end;
+ *  - a job with a disk that has no state yet: libvirt cannot read the file, and takes a running VM for one that is off.
+ *
+ * For a hypervisor inside our own process the next one is us, so the status is put right before libvirt reads it:
+ * without the job, as libvirt writes it when there is none. What the killed begin had done in QEMU, sweep.c removes.
  *
  * INVARIANTS
  *  (1) A status file is changed only while we hold the lock by which libvirt keeps a second process out.
@@ -26,18 +28,40 @@
 
 static const char *const async_attributes[] = { "async", "phase", "flags", "asyncStarted" };
 
+/* A disk that takes part has a state once its job was started. */
+static bool
+is_complete(const xmlNode *backup)
+{
+    const xmlNode *disk = domxml_child(domxml_child(backup, "disks"), "disk");
+    for (; disk != NULL; disk = domxml_next(disk, "disk")) {
+        g_autofree char *state = domxml_attr(disk, "state");
+        if (state == NULL && !domxml_attr_is(disk, "backup", "no"))
+            return false;
+    }
+    return backup != NULL;
+}
+
+static void
+remove_node(xmlNode *node)
+{
+    if (node != NULL) {
+        xmlUnlinkNode(node);
+        xmlFreeNode(node);
+    }
+}
+
 /* Takes a backup job that libvirt could not describe out of @doc. Returns: whether there was one. */
 static bool
 take_phantom_out(xmlDoc *doc)
 {
     xmlNode *root = xmlDocGetRootElement(doc);
     xmlNode *job = domxml_is(root, "domstatus") ? domxml_child(root, "job") : NULL;
-    if (job == NULL || !domxml_attr_is(job, "async", "backup") ||
-        domxml_child(domxml_child(root, "backups"), "domainbackup") != NULL)
+    xmlNode *backups = domxml_child(root, "backups");
+    if (job == NULL || !domxml_attr_is(job, "async", "backup") || is_complete(domxml_child(backups, "domainbackup")))
         return false;
+    remove_node(backups);
     if (domxml_attr_is(job, "type", "none")) {
-        xmlUnlinkNode(job);
-        xmlFreeNode(job);
+        remove_node(job);
         return true;
     }
     for (size_t i = 0; i < G_N_ELEMENTS(async_attributes); i++)

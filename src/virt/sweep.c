@@ -6,14 +6,14 @@
 #include <libvirt/libvirt-qemu.h>
 #include <string.h>
 
-/* What a killed begin of a backup left in QEMU: block jobs, NBD exports, scratch nodes, bitmaps. libvirt knows nothing of
- * them and trips over them later ("Duplicate nodes"), and the jobs go on filling deleted scratch files.
+/* What a killed begin of a backup left in QEMU: block jobs, NBD exports, scratch nodes, bitmaps. libvirt knows nothing
+ * of them and trips over them later ("Duplicate nodes"), and the jobs go on filling deleted scratch files.
  *
  * Ours is told by the scratch file: libvirt has one backup at a time, so beside a scratch node of ours every backup
  * job is ours too. Without one only bitmaps are looked at: those of our prefix that no checkpoint of libvirt names.
  *
- * QEMU is spoken to past libvirt, which marks the VM "custom-monitor" in its log. All commands are such that libvirt's own
- * record stays true: it has none of what is removed here.
+ * QEMU is spoken to past libvirt, which marks the VM "custom-monitor" in its log. All commands are such that libvirt's
+ * own record stays true: it has none of what is removed here.
  */
 
 #define WAIT_SEC  15
@@ -28,7 +28,7 @@ typedef struct {
 
 /* ---- QEMU's monitor ---- */
 
-/* Adds QEMU's answer to a command without an id; NULL with @error set when libvirt or QEMU refused it. */
+/* (transfer full): what QEMU returned; NULL with @error set when libvirt or QEMU refused the command. */
 static JsonNode *
 ask(Sweep *self, const char *command, JsonObject *arguments, GError **error)
 {
@@ -64,7 +64,8 @@ ask_list(Sweep *self, const char *command, JsonObject *arguments)
         return NULL;
     if (JSON_NODE_HOLDS_ARRAY(answer))
         return json_array_ref(json_node_get_array(answer));
-    g_set_error(self->error, VIRT_ERROR, VIRT_ERROR_FAILED, "QEMU answers '%s' with something else than a list", command);
+    g_set_error(self->error, VIRT_ERROR, VIRT_ERROR_FAILED, "QEMU answers '%s' with something else than a list",
+                command);
     return NULL;
 }
 
@@ -196,7 +197,8 @@ remove_bitmaps_of(Sweep *self, JsonObject *node, const char *const *checkpoints)
         JsonObject *arguments = arguments_1("node", text_of(node, "node-name"));
         json_object_set_string_member(arguments, "name", name);
         tell(self, "block-dirty-bitmap-remove", arguments);
-        log_notice("virt", virDomainGetName(self->domain), "removed bitmap '%s', which no checkpoint of libvirt has", name);
+        log_notice("virt", virDomainGetName(self->domain), "removed bitmap '%s', which no checkpoint of libvirt has",
+                   name);
     }
 }
 
@@ -231,7 +233,8 @@ sweep_running(Sweep *self)
         if (numbers->len == 0)
             return remove_bitmaps(self, nodes);
         if (!found)
-            log_notice("virt", virDomainGetName(self->domain), "removing what a killed process left of its capture in QEMU");
+            log_notice("virt", virDomainGetName(self->domain),
+                       "removing what a killed process left of its capture in QEMU");
         if (g_get_monotonic_time() > deadline) {
             g_set_error(self->error, VIRT_ERROR, VIRT_ERROR_BUSY, "VM '%s' still holds scratch files of an earlier "
                         "capture after %d s", virDomainGetName(self->domain), WAIT_SEC);
