@@ -44,6 +44,14 @@ find_replica(ReplicationService *self, const char *vm_uuid, const char *what, GE
     return g_steal_pointer(&member);
 }
 
+static Job *
+add_job(Member *member, JobType type, const char *what, const char *owner)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    g_autofree char *description = g_strdup_printf("%s '%s'", what, row->vm_name);
+    return job_list_add(replication_service_jobs(member->service), type, row->vm_uuid, owner, description, false);
+}
+
 /* ---- InitiateFailover ---- */
 
 static void
@@ -235,8 +243,7 @@ failover_initiate(ReplicationService *service, const Caller *caller, const char 
         relationship_end_operation(member->relationship);
         return service_fail(cause, error);
     }
-    *ret_job = job_list_add(replication_service_jobs(service), JOB_INITIATE_FAILOVER, relationship_vm(member->relationship),
-                            caller->user, "Failing over", false);
+    *ret_job = add_job(member, JOB_INITIATE_FAILOVER, "Failing over", caller->user);
     log_notice("failover", relationship_vm(member->relationship), "to %s, asked for by %s",
                point_id != NULL ? point_id : "the latest point", caller->user);
     service_run_job(member, *ret_job, failover_job, g_strdup(point_id), free_text);
@@ -270,8 +277,7 @@ failover_revert(ReplicationService *service, const Caller *caller, const char *v
         relationship_end_operation(member->relationship);
         return false;
     }
-    *ret_job = job_list_add(replication_service_jobs(service), JOB_REVERT_FAILOVER, row->vm_uuid, caller->user,
-                            "Reverting the failover", false);
+    *ret_job = add_job(member, JOB_REVERT_FAILOVER, "Reverting the failover of", caller->user);
     service_run_job(member, *ret_job, revert_job, NULL, NULL);
     return true;
 }
@@ -287,8 +293,7 @@ failover_resume(ReplicationService *service, const char *vm_uuid)
         return;
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
     log_notice("failover", row->vm_name, "taking up the failover that was under way");
-    Job *job = job_list_add(replication_service_jobs(service), JOB_INITIATE_FAILOVER, row->vm_uuid, "restart", "Failing over",
-                            false);
+    Job *job = add_job(member, JOB_INITIATE_FAILOVER, "Failing over", "restart");
     service_run_job(member, job, failover_job, g_strdup(row->failover_point), free_text);
     job_unref(job);
 }

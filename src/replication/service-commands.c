@@ -21,6 +21,14 @@ fail(GError **error, int code, const char *format, ...)
     return false;
 }
 
+/* "WHAT 'NAME'" for a job; (transfer full) */
+static char *
+describe(const char *what, Member *member)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    return g_strdup_printf("%s '%s'", what, row->vm_name);
+}
+
 /* The relationship of a VM that must have one. */
 static Member *
 find_replicating(ReplicationService *self, const char *vm_uuid, const char *what, GError **error)
@@ -118,7 +126,8 @@ replication_service_create(ReplicationService *self, const Caller *caller, const
     g_autoptr(Member) member = service_add_member(self, row, error);
     if (member == NULL || !relationship_begin_operation(member->relationship, "enable replication", error))
         return false;
-    *ret_job = job_list_add(self->jobs, JOB_CREATE_RELATIONSHIP, domain->uuid, caller->user, "Enabling replication", false);
+    g_autofree char *what = g_strdup_printf("Enabling replication of '%s'", domain->name);
+    *ret_job = job_list_add(self->jobs, JOB_CREATE_RELATIONSHIP, domain->uuid, caller->user, what, false);
     service_run_job(member, *ret_job, create_job, NULL, NULL);
     return true;
 }
@@ -145,8 +154,9 @@ replication_service_start_initial(ReplicationService *self, const Caller *caller
         return false;
     bool good = relationship_move(member->relationship, OPERATION_START_INITIAL, error);
     if (good) {
-        *ret_job = job_list_add(self->jobs, JOB_START_INITIAL, relationship_vm(member->relationship), caller->user,
-                                "Sending the first copy", false);
+        g_autofree char *what = describe("Sending the first copy of", member);
+        *ret_job = job_list_add(self->jobs, JOB_START_INITIAL, relationship_vm(member->relationship), caller->user, what,
+                                false);
         relationship_set_job(member->relationship, *ret_job);
     }
     relationship_end_operation(member->relationship);
@@ -250,8 +260,9 @@ replication_service_remove(ReplicationService *self, const Caller *caller, const
         return fail(error, REPLICATION_ERROR_INVALID_STATE, "replication is not extended to a third host");
     if (!relationship_begin_operation(member->relationship, "remove replication", error))
         return false;
-    *ret_job = job_list_add(self->jobs, JOB_REMOVE_RELATIONSHIP, relationship_vm(member->relationship), caller->user,
-                            "Removing replication", false);
+    g_autofree char *what = describe("Removing replication of", member);
+    *ret_job = job_list_add(self->jobs, JOB_REMOVE_RELATIONSHIP, relationship_vm(member->relationship), caller->user, what,
+                            false);
     service_run_job(member, *ret_job, remove_job, NULL, NULL);
     return true;
 }
