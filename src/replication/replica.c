@@ -16,6 +16,7 @@
 
 #define BACKLOG_MAX        16                        /* received but unapplied logs; part of the failover time */
 #define PRUNE_EVERY_USEC   (30 * G_USEC_PER_SEC)
+#define SPACE_CHECK_BYTES  (64ull * 1024 * 1024)     /* staged between two looks at the free space */
 #define FREE_SPACE_MIN     (256ull * 1024 * 1024)    /* bytes left on the replica's file system before logs are refused */
 
 struct Replica {
@@ -446,23 +447,6 @@ replica_recover(Replica *self, GError **error)
 
 /* ---- receiving ---- */
 
-/* Copies what a reader takes from a source into a file. */
-typedef struct {
-    ChangeLogSource source;
-    int             fd;
-} Tee;
-
-static ssize_t
-tee_read(void *opaque, void *buffer, size_t length, GError **error)
-{
-    Tee *tee = opaque;
-    ssize_t n = tee->source.read(tee->source.opaque, buffer, length, error);
-    ChangeLogSink sink = change_log_sink_fd(&tee->fd);
-    if (n > 0 && !sink.write(sink.opaque, buffer, (size_t)n, error))
-        return -1;
-    return n;
-}
-
 static bool
 refuse(GError **error, int code, const char *format, ...) G_GNUC_PRINTF(3, 4);
 
@@ -516,6 +500,32 @@ check_space(const StoreRelationship *row, GError **error)
         return refuse(error, LINK_ERROR_NO_SPACE, "less than %llu MiB are free in '%s' on the replica host",
                       FREE_SPACE_MIN / 1024 / 1024, row->folder);
     return true;
+}
+
+/* Copies what a reader takes from a source into a file. A peer may send what it likes: the disks of other replicas are on the same
+ * file system, so it is never filled. */
+typedef struct {
+    ChangeLogSource source;
+    const StoreRelationship *row;
+    int             fd;
+    uint64_t        unchecked; /* bytes since the last look at the free space */
+} Tee;
+
+static ssize_t
+tee_read(void *opaque, void *buffer, size_t length, GError **error)
+{
+    Tee *tee = opaque;
+    ssize_t n = tee->source.read(tee->source.opaque, buffer, length, error);
+    if (n <= 0)
+        return n;
+    tee->unchecked += (uint64_t)n;
+    if (tee->unchecked > SPACE_CHECK_BYTES) {
+        if (!check_space(tee->row, error))
+            return -1;
+        tee->unchecked = 0;
+    }
+    ChangeLogSink sink = change_log_sink_fd(&tee->fd);
+    return sink.write(sink.opaque, buffer, (size_t)n, error) ? n : -1;
 }
 
 static bool
@@ -613,6 +623,20 @@ receive_delta(Replica *self, const StoreRelationship *row, ChangeLogReader *read
     return true;
 }
 
+/* Begins the work of applying what was received. While it came in no work was held, so that an operation, a failover too, may
+ * have been there: what is under an overlay now must not be written. */
+static bool
+begin_receiving_work(Replica *self, ChangeLogKind kind, GError **error)
+{
+    if (!relationship_begin_work(self->relationship))
+        return refuse(error, LINK_ERROR_STATE, "another operation on the replica is running");
+    g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
+    if (check_state(row, kind, error))
+        return true;
+    relationship_end_work(self->relationship);
+    return false;
+}
+
 /* ---- passes of a resynchronization: staged like a delta, applied before they are acknowledged ---- */
 
 static bool
@@ -675,8 +699,10 @@ receive_resync(Replica *self, const StoreRelationship *row, ChangeLogReader *rea
     g_autofree char *path = replica_resync_staging_path(row->folder);
     if (!read_to_end(reader, digest, error) || !sync_and_rename(fd, part, path, error))
         return false;
-    if (!relationship_begin_work(self->relationship))
-        return refuse(error, LINK_ERROR_STATE, "another operation on the replica is running");
+    if (!begin_receiving_work(self, CHANGE_LOG_RESYNC, error)) {
+        unlink(path);
+        return false;
+    }
     bool good = apply_resync(self, header, fd, digest, token, captured_usec, error);
     relationship_end_work(self->relationship);
     unlink(path);
@@ -723,6 +749,7 @@ recorder_read(void *opaque, void *buffer, size_t length, GError **error)
 /* The digest of a log passes by at its end only: the last record of an applied closing log. */
 typedef struct {
     Replay         *replay;
+    Relationship   *relationship;
     GByteArray     *all; /* (nullable): a closing log is small and is kept whole to get its digest */
 } Closing;
 
@@ -730,6 +757,10 @@ static ssize_t
 closing_read(void *opaque, void *buffer, size_t length, GError **error)
 {
     Closing *closing = opaque;
+    if (relationship_should_yield(closing->relationship)) {
+        refuse(error, LINK_ERROR_STATE, "an operation on the replica waits; send the pass again");
+        return -1;
+    }
     ssize_t n = replay_read(closing->replay, buffer, length, error);
     if (n > 0 && closing->all != NULL) {
         if (closing->all->len + (size_t)n > 2 * CHANGE_LOG_BLOB_MAX + CHANGE_LOG_RECORD_MAX) {
@@ -747,7 +778,7 @@ apply_initial(Replica *self, const StoreRelationship *row, const ChangeLogHeader
 {
     bool last = header->point_kind != POINT_KIND_NONE;
     g_autoptr(GByteArray) all = last ? g_byte_array_new() : NULL;
-    Closing closing = { replay, all };
+    Closing closing = { replay, self->relationship, all };
     ChangeLogSource source = { closing_read, &closing };
     if (!replica_open_disks(self, error))
         return false;
@@ -778,8 +809,8 @@ static bool
 receive_initial(Replica *self, const StoreRelationship *row, const ChangeLogHeader *header, Replay *replay, const char *token,
                 int64_t captured_usec, GError **error)
 {
-    if (!relationship_begin_work(self->relationship))
-        return refuse(error, LINK_ERROR_STATE, "another operation on the replica is running");
+    if (!begin_receiving_work(self, CHANGE_LOG_INITIAL, error))
+        return false;
     bool good = apply_initial(self, row, header, replay, token, captured_usec, error);
     relationship_end_work(self->relationship);
     return good;
@@ -806,7 +837,8 @@ receive_staged(Replica *self, const StoreRelationship *row, Replay *replay, int6
                GError **error)
 {
     g_autofree char *part = g_build_filename(row->folder, "staging", "incoming.part", NULL);
-    Tee tee = { { replay_read, replay }, open(part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) };
+    Tee tee = { .source = { replay_read, replay }, .row = row,
+                .fd = open(part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) };
     if (tee.fd < 0)
         return refuse(error, LINK_ERROR_FAILED, "cannot create '%s': %s", part, g_strerror(errno));
     ChangeLogSource source = { tee_read, &tee };
@@ -924,12 +956,11 @@ replica_hashes(Replica *self, const char *disk, uint64_t offset, uint64_t length
         return false;
     if (!g_strv_contains((const char *const *)ids, disk) || offset % CHANGE_LOG_GRAIN != 0 || length > LINK_HASHED_MAX)
         return refuse(error, LINK_ERROR_PROTOCOL, "no such disk or range");
-    if (row->state != STATE_REPLICATING && row->state != STATE_RESYNCHRONIZING)
-        return refuse(error, LINK_ERROR_STATE, "the replica does not resynchronize now, its state: %s",
-                      replication_state_name(row->state));
-    if (!relationship_begin_work(self->relationship))
-        return refuse(error, LINK_ERROR_STATE, "another operation on the replica is running");
+    if (!begin_receiving_work(self, CHANGE_LOG_RESYNC, error))
+        return false;
     bool good = hashes_locked(self, disk, offset, length, hashes, error);
+    if (!good)
+        replica_close_disks(self); /* a broken connection to the storage daemon does not heal */
     relationship_end_work(self->relationship);
     return good;
 }
