@@ -18,6 +18,7 @@ struct Moment {
     GPtrArray   *servers; /* off: one DiskServer a disk */
     GPtrArray   *disks;   /* MomentDisk */
     char        *marker;  /* off */
+    bool         marker_tells; /* what changes an image changes the marker */
     bool         made_checkpoint;
     int64_t      taken_usec;
 };
@@ -109,16 +110,18 @@ open_running(Moment *self, const MomentRequest *request, const GPtrArray *infos,
     return true;
 }
 
-/* Every image's place, size and times: changes whenever anything opens it for writing. */
+/* Every image's place, size and times: changes whenever anything opens it for writing. Not so for a block device, whose times say
+ * nothing. */
 static char *
-make_marker(const GPtrArray *infos, const char *checkpoint)
+make_marker(const GPtrArray *infos, const char *checkpoint, bool *ret_tells)
 {
     GString *marker = g_string_new(checkpoint);
+    *ret_tells = true;
     for (guint i = 0; i < infos->len; i++) {
         const VirtDisk *info = g_ptr_array_index(infos, i);
         struct stat st = { 0 };
-        if (stat(info->path, &st) < 0)
-            st.st_ino = 0;
+        if (stat(info->path, &st) < 0 || !S_ISREG(st.st_mode))
+            *ret_tells = false;
         g_string_append_printf(marker, "|%s:%ju:%ju:%jd.%09ld", info->path, (uintmax_t)st.st_ino, (uintmax_t)st.st_size,
                                (intmax_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
     }
@@ -128,12 +131,12 @@ make_marker(const GPtrArray *infos, const char *checkpoint)
 static bool
 add_bitmaps(Moment *self, const MomentRequest *request, const GPtrArray *infos, GError **error)
 {
+    self->made_checkpoint = true; /* also when it is made in part: then it is taken away again */
     for (guint i = 0; i < infos->len; i++) {
         const VirtDisk *info = g_ptr_array_index(infos, i);
         if (!image_bitmap_add(info->path, request->checkpoint, error))
             return false;
     }
-    self->made_checkpoint = true;
     return virt_checkpoint_adopt(self->context->virt, request->vm_uuid, request->checkpoint, request->disks, error);
 }
 
@@ -145,24 +148,41 @@ has_bitmap(const ImageInfo *info, const char *name)
 }
 
 static bool
+is_off(const VirtDomain *domain)
+{
+    return domain->state == VIRT_OFF || domain->state == VIRT_SAVED || domain->state == VIRT_CRASHED;
+}
+
+/* In the image of a VM that was started meanwhile every bitmap looks broken. */
+static bool
+fail_for_bitmap(const Moment *self, const VirtDisk *info, const char *bitmap, GError **error)
+{
+    g_autoptr(VirtDomain) domain = virt_host_find(self->context->virt, self->vm_uuid, error);
+    if (domain == NULL)
+        return false;
+    if (is_off(domain))
+        g_set_error(error, VIRT_ERROR, VIRT_ERROR_BITMAP_LOST,
+                    "disk '%s': bitmap '%s' is missing or inconsistent, changes since it are unknown", info->target, bitmap);
+    else
+        g_set_error(error, VIRT_ERROR, VIRT_ERROR_STATE, "the VM was started when its images were to be read");
+    return false;
+}
+
+static bool
 open_off(Moment *self, const MomentRequest *request, const GPtrArray *infos, GError **error)
 {
     if (request->incremental == NULL && !add_bitmaps(self, request, infos, error))
         return false;
     const char *bitmap = request->incremental != NULL ? request->incremental : request->checkpoint;
-    self->marker = make_marker(infos, bitmap);
+    self->marker = make_marker(infos, bitmap, &self->marker_tells);
     self->servers = g_ptr_array_new_with_free_func((GDestroyNotify)disk_server_stop);
     for (guint i = 0; i < infos->len; i++) {
         const VirtDisk *info = g_ptr_array_index(infos, i);
         g_autoptr(ImageInfo) image = NULL;
         if (!image_info(info->path, info->format, true, &image, error))
             return false;
-        if (!has_bitmap(image, bitmap)) {
-            g_set_error(error, VIRT_ERROR, VIRT_ERROR_BITMAP_LOST,
-                        "disk '%s': bitmap '%s' is missing or inconsistent, changes since it are unknown", info->target,
-                        bitmap);
-            return false;
-        }
+        if (!has_bitmap(image, bitmap))
+            return fail_for_bitmap(self, info, bitmap, error);
         g_autofree char *random = g_uuid_string_random();
         random[8] = '\0';
         g_autofree char *folder = g_build_filename(self->context->run_folder, random, NULL);
@@ -220,8 +240,7 @@ moment_open(const ReplicationContext *context, const MomentRequest *request, GEr
     self->disks = g_ptr_array_new_with_free_func((GDestroyNotify)moment_disk_free);
     self->checkpoint = g_strdup(request->incremental != NULL ? request->incremental : request->checkpoint);
     self->taken_usec = g_get_monotonic_time();
-    bool off = domain->state == VIRT_OFF || domain->state == VIRT_SAVED || domain->state == VIRT_CRASHED;
-    if (!(off ? open_off(self, request, infos, error) : open_running(self, request, infos, error))) {
+    if (!(is_off(domain) ? open_off(self, request, infos, error) : open_running(self, request, infos, error))) {
         bool made = self->made_checkpoint;
         moment_close(self);
         if (made)
@@ -264,7 +283,7 @@ moment_taken(const Moment *self)
 const char *
 moment_marker(const Moment *self)
 {
-    return self->marker;
+    return self->marker_tells ? self->marker : NULL;
 }
 
 const gint *
@@ -303,11 +322,12 @@ moment_marker_now(const ReplicationContext *context, const char *vm_uuid, const 
                   const char *checkpoint)
 {
     g_autoptr(VirtDomain) domain = virt_host_find(context->virt, vm_uuid, NULL);
-    if (domain == NULL || (domain->state != VIRT_OFF && domain->state != VIRT_SAVED && domain->state != VIRT_CRASHED))
+    if (domain == NULL || !is_off(domain))
         return NULL;
     g_autoptr(GPtrArray) all = virt_host_disks(context->virt, vm_uuid, NULL);
     g_autoptr(GPtrArray) infos = all != NULL ? wanted_disks(context, vm_uuid, targets, all, NULL) : NULL;
-    return infos != NULL ? make_marker(infos, checkpoint) : NULL;
+    bool tells;
+    return infos != NULL ? make_marker(infos, checkpoint, &tells) : NULL;
 }
 
 bool
@@ -341,9 +361,14 @@ moment_blobs(const ReplicationContext *context, const char *vm_uuid, GError **er
     g_autofree char *nvram = NULL;
     if (!virt_host_nvram_path(context->virt, vm_uuid, &nvram, error))
         return NULL;
+    g_autoptr(GError) cause = NULL;
     char *content = NULL;
     gsize length = 0;
-    if (nvram != NULL && g_file_get_contents(nvram, &content, &length, NULL))
+    if (nvram != NULL && g_file_get_contents(nvram, &content, &length, &cause))
         g_hash_table_insert(blobs, g_strdup(BLOB_NVRAM), g_bytes_new_take(content, length));
-    return g_steal_pointer(&blobs);
+    /* It is made at the first start. */
+    if (cause == NULL || g_error_matches(cause, G_FILE_ERROR, G_FILE_ERROR_NOENT))
+        return g_steal_pointer(&blobs);
+    g_propagate_error(error, g_steal_pointer(&cause));
+    return NULL;
 }

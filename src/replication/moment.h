@@ -37,7 +37,8 @@ const MomentDisk *moment_disk(const Moment *self, unsigned index);
 bool              moment_made_checkpoint(const Moment *self);
 bool              moment_is_running(const Moment *self);
 int64_t           moment_taken(const Moment *self); /* monotonic, microseconds */
-/* A text that stays equal as long as a VM that is off was not touched; NULL for a running one. */
+/* A text that stays equal as long as a VM that is off was not touched; NULL for a running one, and where nothing tells that
+ * (block devices). */
 const char       *moment_marker(const Moment *self);
 /* Non-zero when the capture was given up; NULL for a VM that is off. */
 const gint       *moment_cancelled(const Moment *self);

@@ -28,6 +28,7 @@ struct Primary {
     bool          agreed;      /* positions were compared since the last failure */
     unsigned      give_ups;    /* captures in a row that were given up for the guest's sake */
     char         *sent_marker; /* the VM is off and all of that was sent */
+    char         *planned_marker; /* the VM is off and what is dirty in that is in the plan, or was sent */
 };
 
 Primary *
@@ -55,6 +56,7 @@ primary_free(Primary *self)
     drop_contact(self);
     relationship_unref(self->relationship);
     g_free(self->sent_marker);
+    g_free(self->planned_marker);
     g_free(self);
 }
 
@@ -380,10 +382,19 @@ primary_say_removed(const ReplicationContext *context, const char *vm_uuid, cons
         log_info("cycle", vm_uuid, "the replica server was not told of the removal: %s", error->message);
 }
 
-void
-primary_forget(const ReplicationContext *context, const char *vm_uuid)
+static char *
+plan_path_of(const ReplicationContext *context, const char *vm_uuid)
+{
+    g_autofree char *name = g_strdup_printf("%s.plan", vm_uuid);
+    return g_build_filename(context->state_folder, name, NULL);
+}
+
+bool
+primary_forget(const ReplicationContext *context, const char *vm_uuid, GError **error)
 {
     drop_checkpoints(context, vm_uuid, NULL, NULL);
+    g_autofree char *plan = plan_path_of(context, vm_uuid);
+    return durable_unlink(plan, error);
 }
 
 static void
@@ -397,28 +408,41 @@ add_sent(Primary *self, StoreRelationship *row, const Sending *sending)
 static char *
 plan_path(const Primary *self)
 {
-    g_autofree char *name = g_strdup_printf("%s.plan", relationship_vm(self->relationship));
-    return g_build_filename(self->context->state_folder, name, NULL);
+    return plan_path_of(self->context, relationship_vm(self->relationship));
+}
+
+/* The plan of an earlier copy goes first: going on with it would leave out what it has sent already. */
+static bool
+forget_plan(Primary *self, const char *why, GError **error)
+{
+    log_warning("cycle", relationship_vm(self->relationship), "%s; resynchronizing", why);
+    g_autofree char *path = plan_path(self);
+    return durable_unlink(path, error);
 }
 
 static bool
 changes_lost(Primary *self, const char *why, GError **error)
 {
-    log_warning("cycle", relationship_vm(self->relationship), "%s; resynchronizing", why);
-    g_autofree char *path = plan_path(self);
-    durable_unlink(path, NULL);
-    return relationship_move(self->relationship, OPERATION_CHANGES_LOST, error);
+    return forget_plan(self, why, error) && relationship_move(self->relationship, OPERATION_CHANGES_LOST, error);
 }
 
 /* The replica knows its position better than we do: an acknowledgement may have been lost on the way. Its log holds the
- * changes since our checkpoint, so going on from that checkpoint sends some of them again and misses none. */
+ * changes since our checkpoint, so going on from that checkpoint sends some of them again and misses none. With @lost it does
+ * not: then both sides are compared, and that is noted together with the position, or a crash in between would go on as if nothing were
+ * missing. */
 static bool
-adopt_position(Primary *self, const LinkPosition *position, GError **error)
+adopt_position(Primary *self, const LinkPosition *position, const char *lost, GError **error)
 {
+    if (lost != NULL && !forget_plan(self, lost, error))
+        return false;
     StoreRelationship *row = relationship_edit(self->relationship);
     row->position = position->position;
     memcpy(row->digest, position->digest, sizeof row->digest);
     g_clear_pointer(&row->blob_hash, g_free);
+    if (lost != NULL) {
+        row->initial_complete = true;
+        row->state = STATE_WAITING_RESYNC;
+    }
     return relationship_edit_end(self->relationship, row, error);
 }
 
@@ -438,10 +462,7 @@ agree(Primary *self, GError **error)
     self->agreed = true;
     if (row->state == STATE_WAITING_INITIAL && position.initial_complete) {
         /* The closing log of the first copy arrived, its acknowledgement did not: compare both sides. */
-        if (!adopt_position(self, &position, error) ||
-            !relationship_move(self->relationship, OPERATION_INITIAL_DONE, error))
-            return false;
-        return changes_lost(self, "the end of the first copy was not acknowledged", error);
+        return adopt_position(self, &position, "the end of the first copy was not acknowledged", error);
     }
     if (row->state == STATE_WAITING_INITIAL)
         return true;
@@ -452,12 +473,9 @@ agree(Primary *self, GError **error)
     }
     if (position.position == row->position && memcmp(position.digest, row->digest, sizeof row->digest) == 0)
         return true;
-    bool ahead = position.position > row->position;
-    if (!adopt_position(self, &position, error))
-        return false;
-    if (ahead || row->state != STATE_REPLICATING)
-        return true;
-    return changes_lost(self, "the replica is behind what it acknowledged", error);
+    /* In a resynchronization too: its plan takes for granted what was sent already. */
+    bool behind = position.position <= row->position;
+    return adopt_position(self, &position, behind ? "the replica is behind what it acknowledged" : NULL, error);
 }
 
 static bool
@@ -531,7 +549,7 @@ changed_blobs(Primary *self, const StoreRelationship *row, GHashTable **ret_blob
     return true;
 }
 
-/* A VM that is off and was sent whole needs no log; its copy is as young as this look at it. */
+/* A VM that is off and was sent whole, with its definition, needs no log; its copy is as young as this look at it. */
 static bool
 nothing_to_send(Primary *self, const StoreRelationship *row, char *const *targets, GError **error)
 {
@@ -540,9 +558,16 @@ nothing_to_send(Primary *self, const StoreRelationship *row, char *const *target
     g_autofree char *marker = moment_marker_now(self->context, row->vm_uuid, (const char *const *)targets, row->checkpoint);
     if (g_strcmp0(marker, self->sent_marker) != 0)
         return false;
+    g_autoptr(GHashTable) blobs = NULL;
+    g_autofree char *blob_hash = NULL;
     LinkPosition position;
-    if (!link_client_position(self->client, row->vm_uuid, &position, error))
+    if (!changed_blobs(self, row, &blobs, &blob_hash, error) || blobs != NULL ||
+        !link_client_position(self->client, row->vm_uuid, &position, error))
         return false;
+    if (position.position != row->position || memcmp(position.digest, row->digest, sizeof row->digest) != 0) {
+        g_set_error(error, LINK_ERROR, LINK_ERROR_MISFIT, "the replica is no longer at the position that it acknowledged");
+        return false;
+    }
     relationship_set_captured(self->relationship, g_get_monotonic_time());
     return true;
 }
@@ -551,6 +576,8 @@ static bool
 run_delta(Primary *self, const StoreRelationship *row, char *const *targets, GError **error)
 {
     g_autoptr(GError) cause = NULL;
+    if (row->checkpoint == NULL)
+        return changes_lost(self, "there is no checkpoint to start from", error);
     if (nothing_to_send(self, row, targets, &cause))
         return true;
     if (cause != NULL) {
@@ -599,7 +626,10 @@ typedef struct {
 static bool
 add_dirty(Pass *pass, GError **error)
 {
-    for (unsigned i = 0; i < moment_disk_count(pass->moment); i++) {
+    const char *marker = moment_marker(pass->moment);
+    /* Nothing takes a bit out of the bitmap of a VM that is off: a plan that took them in at every pass would not come to an end. */
+    bool planned_before = marker != NULL && pass->plan->disks->len > 0 && g_strcmp0(marker, pass->primary->planned_marker) == 0;
+    for (unsigned i = 0; i < moment_disk_count(pass->moment) && !planned_before; i++) {
         const MomentDisk *disk = moment_disk(pass->moment, i);
         PlanDisk *planned = plan_disk(pass->plan, disk->id);
         if (planned == NULL && disk->dirty == NULL) {
@@ -785,6 +815,8 @@ finish_pass(Pass *pass, const char *checkpoint, const char *token, GError **erro
     g_autofree char *path = plan_path(self);
     if (!plan_save(pass->plan, path, error))
         return false;
+    g_free(self->planned_marker);
+    self->planned_marker = g_strdup(moment_marker(pass->moment));
     return plan_left(pass->plan) > 0 || close_copy(pass, token, error);
 }
 

@@ -32,5 +32,6 @@ CycleResult primary_cycle(Primary *self, GError **error);
 /* Tells the replica server that replication was removed here; what comes of it is its own business. */
 void primary_say_removed(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings);
 
-/* Deletes our checkpoints from the VM; what a removal leaves in the guest is nothing. */
-void primary_forget(const ReplicationContext *context, const char *vm_uuid);
+/* Deletes our checkpoints from the VM, so that a removal leaves nothing in the guest, and the plan of a copy under way: a later
+ * relationship that went on with it would leave out what this one has sent. False when the plan stays. */
+bool primary_forget(const ReplicationContext *context, const char *vm_uuid, GError **error);

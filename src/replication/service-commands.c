@@ -51,7 +51,8 @@ create_job(Member *member, Job *job, void *data, GError **error)
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
     g_autoptr(RelationshipSettings) settings = relationship_settings(member->relationship);
     StoreRelationship *edit = NULL;
-    bool good = primary_offer(&self->context, row, settings, error);
+    /* A removal that a crash cut short may have left a plan and checkpoints. */
+    bool good = primary_forget(&self->context, row->vm_uuid, error) && primary_offer(&self->context, row, settings, error);
     if (good) {
         edit = relationship_edit(member->relationship);
         edit->state = STATE_READY;
@@ -205,10 +206,10 @@ static void
 remove_files(ReplicationService *self, const StoreRelationship *row)
 {
     static const char *const parts[] = { "staging", "undo" };
+    g_autoptr(GError) plan_error = NULL;
     if (row->mode == MODE_PRIMARY) {
-        primary_forget(&self->context, row->vm_uuid);
-        g_autofree char *plan = g_strdup_printf("%s/%s.plan", self->context.state_folder, row->vm_uuid);
-        durable_unlink(plan, NULL);
+        if (!primary_forget(&self->context, row->vm_uuid, &plan_error))
+            log_warning("service", row->vm_name, "%s; continuing", plan_error->message);
         return;
     }
     for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
