@@ -170,12 +170,13 @@ static void
 drop_replica(ReplicationService *self, Member *member, const char *vm_uuid, const char *folder)
 {
     g_autoptr(GError) error = NULL;
-    relationship_close(member->relationship, true);
+    if (!relationship_remove(member->relationship, &error)) {
+        log_warning("link", vm_uuid, "%s; continuing", error->message);
+        relationship_close(member->relationship, true);
+    }
     service_drop_member(self, member);
     replica_close_disks(member->replica);
     virt_host_undefine(self->context.virt, vm_uuid, NULL);
-    if (!store_relationship_remove(self->context.store, vm_uuid, 0, &error))
-        log_warning("link", vm_uuid, "%s; continuing", error->message);
     durable_remove_tree(folder, NULL);
 }
 
@@ -192,6 +193,7 @@ op_remove(void *opaque, const LinkPeer *peer, const char *vm_uuid, GError **erro
     if (!row->initial_complete)
         drop_replica(self, member, row->vm_uuid, row->folder);
     relationship_end_operation(member->relationship);
+    service_wake_member(member);
     if (!row->initial_complete) {
         log_notice("link", row->vm_name, "the primary has removed its replication before the first copy; the replica is removed");
         return true;

@@ -128,7 +128,7 @@ bool
 relationship_edit_end(Relationship *self, StoreRelationship *row, GError **error)
 {
     g_autoptr(RelationshipSettings) settings = NULL;
-    bool good = !(self->closed && !self->operating);
+    bool good = !self->closed;
     if (!good)
         g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_STATE, "VM '%s' no longer replicates",
                     self->vm_uuid);
@@ -246,6 +246,19 @@ relationship_close(Relationship *self, bool inside)
     while (self->working || (self->operating && !inside))
         g_cond_wait(&self->changed, &self->lock);
     g_mutex_unlock(&self->lock);
+}
+
+bool
+relationship_remove(Relationship *self, GError **error)
+{
+    g_mutex_lock(&self->lock);
+    bool good = store_relationship_remove(self->store, self->vm_uuid, self->index, error);
+    if (good) {
+        self->closed = true;
+        update_yield_flag(self);
+    }
+    g_mutex_unlock(&self->lock);
+    return good;
 }
 
 bool

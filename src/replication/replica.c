@@ -31,6 +31,7 @@ struct Replica {
     GCond  applied;      /* signalled with backlog_lock when a log was applied */
 
     /* under the relationship's work or operation */
+    bool               checked;       /* what is on disk is what the store says */
     DiskTarget        *disks;
     ChangeLogCaptured *captured;      /* what the undo logs from captured_base on hold */
     uint64_t           captured_base;
@@ -81,12 +82,16 @@ run_folder_of(const ReplicationContext *context, const char *vm_uuid)
     return g_strdup_printf("%s/%.13s", context->run_folder, vm_uuid);
 }
 
+static bool check_folder(Replica *self, GError **error);
+
 bool
 replica_open_disks(Replica *self, GError **error)
 {
     if (self->disks != NULL && disk_target_is_alive(self->disks))
         return true;
     replica_close_disks(self);
+    if (!check_folder(self, error))
+        return false;
     g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
     g_auto(GStrv) ids = replica_folder_disks(row->folder, error);
     if (ids == NULL)
@@ -401,8 +406,9 @@ check_position_file(const StoreRelationship *row, GError **error)
         return false;
     }
     /* One ahead: the log was applied, the store not yet told; it is applied again. */
-    bool fits = strcmp(file.lineage, row->lineage) == 0 &&
-                (file.position == row->applied || file.position == row->applied + 1);
+    bool same = file.position == row->applied &&
+                memcmp(file.digest, row->applied_digest, sizeof file.digest) == 0;
+    bool fits = strcmp(file.lineage, row->lineage) == 0 && (same || file.position == row->applied + 1);
     if (!fits)
         g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_FILE_NOT_FOUND,
                     "the replica disks in '%s' are at position %" G_GUINT64_FORMAT ", expected %" G_GUINT64_FORMAT
@@ -428,21 +434,48 @@ clean_staging(const StoreRelationship *row)
     }
 }
 
-bool
-replica_recover(Replica *self, GError **error)
+/* Until this was good once, nothing opens the disks: another state than the store's must not be gone on from. */
+static bool
+check_folder(Replica *self, GError **error)
 {
+    if (self->checked)
+        return true;
     g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
     g_autofree char *run = run_folder_of(self->context, row->vm_uuid);
     if (!disk_server_end_left_over(run, error))
         return false;
     clean_staging(row);
-    if (!points_clean_folder(self->context, row, error))
+    if (!points_clean_folder(self->context, row, error) || (row->initial_complete && !check_position_file(row, error)))
         return false;
-    if (row->initial_complete && !check_position_file(row, error))
+    self->checked = true;
+    return true;
+}
+
+/* A failed step may have left the VM without a definition, and then nobody could fail over to it. */
+static bool
+define_if_missing(Replica *self, const StoreRelationship *row, GError **error)
+{
+    g_autoptr(GError) cause = NULL;
+    g_autoptr(VirtDomain) domain = virt_host_find(self->context->virt, row->vm_uuid, &cause);
+    if (domain != NULL)
+        return true;
+    if (!g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN)) {
+        g_propagate_error(error, g_steal_pointer(&cause));
+        return false;
+    }
+    g_autofree char *blobs = replica_blob_folder(row->folder);
+    return replica_define(self->context, row, blobs, false, error);
+}
+
+bool
+replica_recover(Replica *self, GError **error)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
+    if (!check_folder(self, error))
         return false;
     if (row->state == STATE_RECOVERED || row->state == STATE_COMMITTED || row->state == STATE_FAILOVER_RUNNING)
         return true;
-    return replica_open_disks(self, error);
+    return replica_open_disks(self, error) && define_if_missing(self, row, error);
 }
 
 /* ---- receiving ---- */

@@ -167,6 +167,17 @@ replication_service_start_initial(ReplicationService *self, const Caller *caller
 
 /* ---- RequestReplicationStateChangeEx ---- */
 
+/* A replica whose files were not what was left there may go on only when they are again. */
+static bool
+check_may_resume(Member *member, GError **error)
+{
+    GError *cause = NULL;
+    if (member->replica == NULL || relationship_state(member->relationship) != STATE_CRITICAL ||
+        replica_recover(member->replica, &cause))
+        return true;
+    return service_fail(cause, error);
+}
+
 bool
 replication_service_change_state(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned index,
                                  unsigned requested, Job **ret_job, GError **error)
@@ -190,7 +201,7 @@ replication_service_change_state(ReplicationService *self, const Caller *caller,
     Operation operation = requested == 3 ? OPERATION_RESUME : OPERATION_SUSPEND;
     if (!relationship_begin_operation(member->relationship, operation_name(operation), error))
         return false;
-    bool good = relationship_move(member->relationship, operation, error);
+    bool good = check_may_resume(member, error) && relationship_move(member->relationship, operation, error);
     relationship_end_operation(member->relationship);
     if (good) {
         g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
@@ -225,12 +236,11 @@ remove_job(Member *member, Job *job, void *data, GError **error)
 {
     ReplicationService *self = member->service;
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
-    if (member->replica != NULL && row->initial_complete && row->state == STATE_REPLICATING &&
-        !replica_apply_pending(member->replica, error))
+    bool held = row->state == STATE_RECOVERED || row->state == STATE_COMMITTED || row->state == STATE_CRITICAL;
+    if (member->replica != NULL && row->initial_complete && !held && !replica_apply_pending(member->replica, error))
         return false;
-    if (!store_relationship_remove(self->context.store, row->vm_uuid, row->index, error))
+    if (!relationship_remove(member->relationship, error))
         return false;
-    relationship_close(member->relationship, true);
     service_drop_member(self, member);
     if (member->replica != NULL)
         replica_close_disks(member->replica);
@@ -324,6 +334,7 @@ replication_service_power(ReplicationService *self, const Caller *caller, const 
         return false;
     bool good = check_may_start(member, error) && run_power(self, domain, action, error);
     relationship_end_operation(member->relationship);
+    service_wake_member(member);
     if (good)
         log_notice("service", domain->name, "started by %s", caller->user);
     return good;

@@ -212,7 +212,8 @@ work_on(Member *member, GError **error)
         result = primary_cycle(member->primary, error);
     } else {
         ReplicationState state = relationship_state(member->relationship);
-        bool held = state == STATE_RECOVERED || state == STATE_COMMITTED || state == STATE_FAILOVER_RUNNING;
+        bool held = state == STATE_RECOVERED || state == STATE_COMMITTED || state == STATE_FAILOVER_RUNNING ||
+                    state == STATE_CRITICAL;
         result = held || replica_apply_pending(member->replica, error) ? CYCLE_DONE : CYCLE_RETRY;
     }
     relationship_end_work(member->relationship);
@@ -373,17 +374,19 @@ recover_member(ReplicationService *self, Member *member)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
-    if (member->replica != NULL && !replica_recover(member->replica, &error)) {
+    bool recovered = member->replica == NULL || replica_recover(member->replica, &error);
+    if (!recovered) {
         relationship_set_error(member->relationship, error->message);
         log_error("replica", row->vm_name, "%s", error->message);
         if (g_error_matches(error, REPLICATION_ERROR, REPLICATION_ERROR_FILE_NOT_FOUND)) {
             StoreRelationship *edit = relationship_edit(member->relationship);
-            edit->resume_state = edit->state == STATE_CRITICAL ? edit->resume_state : edit->state;
+            if (edit->state != STATE_CRITICAL && edit->state != STATE_FAILOVER_RUNNING)
+                edit->resume_state = edit->state;
             edit->state = STATE_CRITICAL;
             relationship_edit_end(member->relationship, edit, NULL);
         }
     }
-    if (row->state == STATE_FAILOVER_RUNNING && resume_failover != NULL)
+    if (recovered && row->state == STATE_FAILOVER_RUNNING && resume_failover != NULL)
         resume_failover(self, row->vm_uuid);
     service_wake_member(member);
 }
