@@ -52,12 +52,43 @@ add_job(Member *member, JobType type, const char *what, const char *owner)
     return job_list_add(replication_service_jobs(member->service), type, row->vm_uuid, owner, description, false);
 }
 
+/* Asked again by the job: between the first look and its begin somebody may have started the VM, whose disks are replaced now. */
+static bool
+check_is_off(Member *member, GError **error)
+{
+    g_autoptr(GError) cause = NULL;
+    g_autoptr(VirtDomain) domain = virt_host_find(member->service->context.virt, relationship_vm(member->relationship), &cause);
+    if (domain != NULL && domain->state != VIRT_OFF && domain->state != VIRT_CRASHED)
+        return fail(error, REPLICATION_ERROR_INVALID_STATE, "VM '%s' is running; turn it off first", domain->name);
+    if (domain != NULL || g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN))
+        return true;
+    g_propagate_error(error, g_steal_pointer(&cause));
+    return false;
+}
+
 /* ---- InitiateFailover ---- */
 
 static void
 free_text(gpointer text)
 {
     g_free(text);
+}
+
+/* The point of a log that was not received after all is none. One that is not kept was only the latest: once a log after it was applied, or the way back from that captured, nothing leads to
+ * it any more: the undo logs hold only what leads to the kept ones. */
+static bool
+is_reachable(Member *member, const StoreRelationship *row, const StorePoint *point, bool *ret_reachable, GError **error)
+{
+    *ret_reachable = point->position <= row->position && (point->kept || point->position >= row->applied);
+    if (point->kept || !*ret_reachable)
+        return true;
+    g_autoptr(GPtrArray) undos = store_undos(member->service->context.store, row->vm_uuid, error);
+    for (guint i = 0; undos != NULL && i < undos->len; i++) {
+        const StoreUndo *undo = g_ptr_array_index(undos, i);
+        if (undo->base == point->position && undo->pass == 0)
+            *ret_reachable = false;
+    }
+    return undos != NULL;
 }
 
 /* The position to go to: that of the point, or the latest. */
@@ -72,11 +103,16 @@ find_position(Member *member, const StoreRelationship *row, const char *point_id
     *ret_kind = row->last_kind;
     for (guint i = 0; point_id != NULL && i < points->len; i++) {
         const StorePoint *point = g_ptr_array_index(points, i);
-        if (g_ascii_strcasecmp(point->id, point_id) == 0) {
-            *ret_position = point->position;
-            *ret_kind = point->kind;
-            return true;
-        }
+        bool reachable;
+        if (g_ascii_strcasecmp(point->id, point_id) != 0)
+            continue;
+        if (!is_reachable(member, row, point, &reachable, error))
+            return false;
+        if (!reachable)
+            break;
+        *ret_position = point->position;
+        *ret_kind = point->kind;
+        return true;
     }
     return point_id == NULL || fail(error, REPLICATION_ERROR_INVALID_PARAMETER, "VM '%s' has no recovery point %s",
                                     row->vm_name, point_id);
@@ -138,6 +174,8 @@ restore_replica(Member *member, GError **error)
     const ReplicationContext *context = &member->service->context;
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
     g_autofree char *blobs = replica_blob_folder(row->folder);
+    if (!check_is_off(member, error))
+        return false;
     virt_host_undefine(context->virt, row->vm_uuid, NULL);
     return replica_make_overlays(row, error) && replica_define(context, row, blobs, false, error) &&
            replica_open_disks(member->replica, error);
@@ -148,6 +186,9 @@ set_state(Member *member, ReplicationState state, GError **error)
 {
     StoreRelationship *edit = relationship_edit(member->relationship);
     edit->state = state;
+    /* The failover took the place of what the suspension had interrupted; only a replica that receives can be failed over. */
+    if (state == STATE_SUSPENDED)
+        edit->resume_state = STATE_REPLICATING;
     edit->failed_over_kind = POINT_KIND_NONE;
     g_clear_pointer(&edit->failover_point, g_free);
     return relationship_edit_end(member->relationship, edit, error);
@@ -166,10 +207,30 @@ fail_over(Member *member, Job *job, const StoreRelationship *row, const char *po
     job_set_percent(job, 40);
     replica_close_disks(member->replica);
     g_autofree char *run = failover_run_folder(member);
-    if (!overlay_make(&member->service->context, row, chain, run, error))
+    if (!check_is_off(member, error) || !overlay_make(&member->service->context, row, chain, run, error))
         return false;
     job_set_percent(job, 80);
     return define_failed_over(member, row, error) && note_failed_over(member, kind, error);
+}
+
+/* Applies what was received. What cannot be applied bars the way to the latest state only: a point before it is reached from where the
+ * disks are, half applied too, by the undo that was captured before. */
+static bool
+apply_for(Member *member, const StoreRelationship *row, const char *point_id, GError **error)
+{
+    GError *cause = NULL;
+    uint64_t position;
+    PointKind kind;
+    if (replica_apply_pending(member->replica, &cause))
+        return true;
+    g_autoptr(StoreRelationship) now = relationship_row(member->relationship);
+    if (point_id == NULL || !find_position(member, now, point_id, &position, &kind, NULL) || position > now->applied) {
+        g_propagate_error(error, cause);
+        return false;
+    }
+    log_warning("failover", row->vm_name, "what was received after the point cannot be applied: %s; continuing", cause->message);
+    g_error_free(cause);
+    return true;
 }
 
 /* The state is FAILOVER_RUNNING in the store: a restart comes back to here. */
@@ -179,7 +240,7 @@ failover_job(Member *member, Job *job, void *data, GError **error)
     const char *point_id = data;
     int64_t began = g_get_monotonic_time();
     g_autoptr(StoreRelationship) before = relationship_row(member->relationship);
-    bool good = before->resync_passes > 0 || replica_apply_pending(member->replica, error);
+    bool good = before->resync_passes > 0 || apply_for(member, before, point_id, error);
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
     job_set_percent(job, 20);
     good = good && fail_over(member, job, row, point_id, error);
@@ -226,8 +287,10 @@ check_failover(Member *member, const char *point_id, GError **error)
                     "cannot fail over: the first copy of VM '%s' is not complete, there is nothing to start from", row->vm_name);
     if (!find_position(member, row, point_id, &position, &kind, error))
         return false;
-    g_autoptr(GPtrArray) chain = overlay_undo_chain(&member->service->context, row, position, error);
-    return chain != NULL && (point_id == NULL || hold_point(member, row->vm_uuid, point_id, error));
+    /* What leads back to a point that waits to be applied is not there yet. */
+    bool waits = position > row->applied;
+    g_autoptr(GPtrArray) chain = waits ? NULL : overlay_undo_chain(&member->service->context, row, position, error);
+    return (waits || chain != NULL) && (point_id == NULL || hold_point(member, row->vm_uuid, point_id, error));
 }
 
 bool

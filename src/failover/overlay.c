@@ -51,8 +51,9 @@ overlay_undo_chain(const ReplicationContext *context, const StoreRelationship *r
         copy->vm_uuid = g_strdup(undo->vm_uuid);
         g_ptr_array_add(chain, copy);
     }
-    bool resync_open = row->resync_passes > 0 && at == row->applied + 1;
-    if (at != row->applied && !resync_open) {
+    /* One ahead: a resynchronization or a log is being applied, and the way back from it is captured. */
+    bool one_ahead = chain->len > 0 && at == row->applied + 1 && (row->resync_passes > 0 || row->position > row->applied);
+    if (at != row->applied && !one_ahead) {
         gone(error, "recovery point at position %" G_GUINT64_FORMAT " of VM '%s' cannot be reached: undo logs from position %"
                     G_GUINT64_FORMAT " on are gone; choose a newer point", point, row->vm_name, at);
         return NULL;

@@ -23,14 +23,17 @@ points_received(const ReplicationContext *context, const char *vm_uuid, const Re
     if (points == NULL)
         return false;
     bool hourly = settings->recovery_history > 0;
+    g_autofree char *id = NULL;
     for (guint i = 0; i < points->len; i++) {
         const StorePoint *point = g_ptr_array_index(points, i);
         if (point->position == position)
-            return true;
-        if (point->hourly && taken_usec - point->taken_usec < HOUR_USEC)
+            id = g_strdup(point->id); /* of a log that was not received after all: what it would have held is not what this one holds */
+        /* A point ahead of the clock was taken before the clock was set back. */
+        else if (point->hourly && ABS(taken_usec - point->taken_usec) < HOUR_USEC)
             hourly = false;
     }
-    g_autofree char *id = g_uuid_string_random();
+    if (id == NULL)
+        id = g_uuid_string_random();
     StorePoint point = { .id = id, .vm_uuid = (char *)vm_uuid, .position = position, .kind = kind,
                          .kept = hourly || additional.journal_sec > 0, .hourly = hourly, .taken_usec = taken_usec };
     return store_point_save(context->store, &point, error);

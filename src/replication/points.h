@@ -7,7 +7,7 @@
 #include "replication/context.h"
 #include "replication/service.h"
 
-/* Notes that position @position was received; decides whether it will be kept. Repeating it changes nothing. */
+/* Notes that position @position is received; decides whether it will be kept. What was noted of the position before is replaced. */
 bool points_received(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings,
                      uint64_t position, PointKind kind, int64_t taken_usec, GError **error);
 /* Newest kept point at or before @position; false when there is none. */
