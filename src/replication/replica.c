@@ -383,7 +383,11 @@ replica_apply_pending(Replica *self, GError **error)
 {
     for (;;) {
         g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
-        if (!row->initial_complete || row->applied >= row->position)
+        if (!row->initial_complete)
+            return true;
+        if (!check_folder(self, error))
+            return false;
+        if (row->applied >= row->position)
             return true;
         if (!replica_open_disks(self, error) || !apply_one(self, row, row->applied + 1, error)) {
             replica_close_disks(self); /* whatever is wrong with the storage daemon, the next try starts a new one */

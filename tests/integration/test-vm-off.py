@@ -27,7 +27,7 @@ def same_end(primary, replica, uuid):
         replica.revert(uuid)
         assert found.whole, found
         return found.last == wanted.last
-    hosts.wait_for(arrived, f"the primary's last number {wanted.last} on the replica", 60)
+    hosts.wait_for(arrived, f"the primary's last number {wanted.last} on the replica", 60, pause=3)  # nothing is received while failed over
 
 
 def test_the_last_changes_of_a_guest_that_was_turned_off_arrive():

@@ -76,8 +76,9 @@ class Timeout(AssertionError):
     pass
 
 
-def wait_for(claim, what, timeout=30):
-    """Until @claim() is true (its value is given back); it is asked often, since most of what is waited for is a file or a process."""
+def wait_for(claim, what, timeout=30, pause=0.02):
+    """Until @claim() is true (its value is given back); it is asked often, since most of what is waited for is a file or a process.
+    A claim that is in the way of what it waits for gets a longer @pause."""
     deadline = time.monotonic() + timeout * PATIENCE
     while True:
         value = claim()
@@ -85,7 +86,7 @@ def wait_for(claim, what, timeout=30):
             return value
         if time.monotonic() > deadline:
             raise Timeout(f"{what}: not within {timeout * PATIENCE:.0f} s")
-        time.sleep(0.02)
+        time.sleep(pause)
 
 
 def listens(path):
