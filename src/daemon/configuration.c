@@ -1,6 +1,10 @@
 #include "daemon/configuration.h"
 
+#include <pwd.h>
+#include <string.h>
 #include <unistd.h>
+
+#include "util/reach.h"
 
 typedef enum { KEY_TEXT, KEY_PATH, KEY_NUMBER, KEY_PORT, KEY_SIZE, KEY_LEVEL } KeyKind;
 
@@ -13,6 +17,7 @@ static const struct {
 #define KEY(group, name, kind, member, fallback) { group, name, kind, G_STRUCT_OFFSET(Config, member), fallback }
     KEY("host", "name", KEY_TEXT, host_name, NULL),
     KEY("host", "uri", KEY_TEXT, uri, "qemu:///system"),
+    KEY("host", "qemu-user", KEY_TEXT, qemu_user, NULL),
     KEY("host", "serial-log", KEY_PATH, serial_log_folder, NULL),
     KEY("paths", "state", KEY_PATH, state, "/var/lib/virt-replica"),
     KEY("paths", "run", KEY_PATH, run, "/run/virt-replica"),
@@ -153,6 +158,25 @@ read_keys(Config *self, GKeyFile *file, GError **error)
     return true;
 }
 
+static bool
+is_system_uri(const char *uri)
+{
+    g_autofree char *path = NULL;
+    return g_uri_split(uri, G_URI_FLAGS_NONE, NULL, NULL, NULL, NULL, &path, NULL, NULL, NULL) && strcmp(path, "/system") == 0;
+}
+
+/* What distributions build libvirt with; (nullable). */
+static const char *
+usual_qemu_user(void)
+{
+    static const char *const names[] = { "libvirt-qemu", "qemu" };
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+        if (getpwnam(names[i]) != NULL)
+            return names[i];
+    }
+    return NULL;
+}
+
 Config *
 config_load(const char *path, GError **error)
 {
@@ -165,6 +189,8 @@ config_load(const char *path, GError **error)
     }
     if (self->host_name == NULL)
         self->host_name = g_strdup(g_get_host_name());
+    if (self->qemu_user == NULL && is_system_uri(self->uri))
+        self->qemu_user = g_strdup(usual_qemu_user());
     return g_steal_pointer(&self);
 }
 
@@ -175,6 +201,21 @@ check_file(const char *what, const char *path, GError **error)
         return true;
     g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOENT, "%s '%s' is missing or cannot be read", what, path);
     return false;
+}
+
+static bool
+check_reach(const char *what, const char *user, const char *folder, GError **error)
+{
+    if (reach_check(user, folder, error))
+        return true;
+    g_prefix_error(error, "%s: ", what);
+    return false;
+}
+
+bool
+config_check_places(const Config *self, GError **error)
+{
+    return check_reach("[paths] scratch", self->qemu_user, self->scratch, error);
 }
 
 bool

@@ -13,6 +13,7 @@
 typedef struct {
     char    *host_name, *uri;
     char    *serial_log_folder; /* (nullable) */
+    char    *qemu_user;         /* (nullable): whom QEMU runs as, when it is another user */
     char    *state, *run, *scratch;
     uint64_t scratch_max_bytes;
     char    *replication_address;
@@ -31,6 +32,8 @@ typedef struct {
 Config *config_load(const char *path, GError **error);
 /* Beyond the form: do the files exist that it names? */
 bool    config_check(const Config *self, GError **error);
+/* Can QEMU reach what it must? Replicas work without, so the daemon starts with a warning. */
+bool    config_check_places(const Config *self, GError **error);
 void    config_free(Config *self);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Config, config_free)

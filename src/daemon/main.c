@@ -54,6 +54,7 @@ service_config(const Config *config, Ports *ports)
         .run_folder = config->run,
         .scratch_folder = config->scratch,
         .scratch_max_bytes = config->scratch_max_bytes,
+        .qemu_user = config->qemu_user,
         .serial_log_folder = config->serial_log_folder,
         .listen_address = config->replication_address,
         .listen_port = config->replication_port,
@@ -66,19 +67,26 @@ service_config(const Config *config, Ports *ports)
     };
 }
 
-/* One daemon per state folder: two would tear each other's files. */
-static bool
-lock_state(Daemon *self, GError **error)
+/* One process per state folder: two daemons would tear each other's files, a release would end the jobs of a daemon.
+ * Returns: the open lock, to be closed by the caller, or -1. */
+static int
+lock_state(const Config *config, GError **error)
 {
-    if (!durable_mkdir(self->config->state, error) || !durable_mkdir(self->config->run, error))
-        return false;
-    g_autofree char *path = g_build_filename(self->config->state, "lock", NULL);
-    self->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (self->lock_fd >= 0 && flock(self->lock_fd, LOCK_EX | LOCK_NB) == 0)
-        return true;
-    g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_FAILED, "another virt-replicad works in '%s' already (lock '%s': %s)",
-                self->config->state, path, g_strerror(errno));
-    return false;
+    if (!durable_mkdir_passable(config->state, error) || !durable_mkdir_passable(config->run, error))
+        return -1;
+    g_autofree char *path = g_build_filename(config->state, "lock", NULL);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+        return fd;
+    int saved = errno;
+    if (fd >= 0 && saved == EWOULDBLOCK)
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_FAILED, "another virt-replicad works in '%s' (lock '%s'); stop it first",
+                    config->state, path);
+    else
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_FAILED, "lock '%s' cannot be taken: %s", path, g_strerror(saved));
+    if (fd >= 0)
+        close(fd);
+    return -1;
 }
 
 static gid_t
@@ -129,7 +137,8 @@ listen_remotely(Daemon *self, GError **error)
 static bool
 daemon_start(Daemon *self, GError **error)
 {
-    if (!lock_state(self, error))
+    self->lock_fd = lock_state(self->config, error);
+    if (self->lock_fd < 0)
         return false;
     self->ports = ports_new(self->config->run);
     ServiceConfig config = service_config(self->config, self->ports);
@@ -207,10 +216,13 @@ run_release(const Config *config)
 {
     g_autoptr(GError) error = NULL;
     ServiceConfig setup = service_config(config, NULL);
-    if (replication_service_release(&setup, &error))
-        return EXIT_SUCCESS;
-    log_error("release", NULL, "%s", error->message);
-    return EXIT_FAILURE;
+    int lock_fd = lock_state(config, &error);
+    bool released = lock_fd >= 0 && replication_service_release(&setup, &error);
+    if (!released)
+        log_error("release", NULL, "%s", error->message);
+    if (lock_fd >= 0)
+        close(lock_fd);
+    return released ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 int
@@ -246,6 +258,10 @@ main(int argc, char **argv)
         return EXIT_USAGE;
     }
     log_set_level(config->log_level);
+    if (check && !config_check_places(config, &error)) {
+        fprintf(stderr, "virt-replicad: %s\n", error->message);
+        return EXIT_USAGE;
+    }
     if (check) {
         puts("configuration is good");
         return EXIT_SUCCESS;

@@ -139,7 +139,7 @@ copy_blobs(const StoreRelationship *row, GError **error)
 {
     g_autofree char *from = replica_blob_folder(row->folder);
     g_autofree char *to = replica_failover_blob_folder(row->folder);
-    if (!durable_remove_tree(to, error) || !durable_mkdir(to, error))
+    if (!durable_remove_tree(to, error) || !durable_mkdir_passable(to, error))
         return false;
     g_autoptr(GDir) dir = g_dir_open(from, 0, error);
     const char *name;

@@ -17,6 +17,7 @@ typedef struct {
     char           *run_folder;      /* sockets: short */
     char           *scratch_folder;
     uint64_t        scratch_max_bytes; /* of one capture */
+    char           *qemu_user;         /* (nullable): whom QEMU runs as, when that is somebody else */
     char           *serial_log_folder; /* (nullable): where serial ports of replicas write */
     /* the other host: who it must be, and who we are */
     char           *ca_file, *certificate_file, *key_file;

@@ -59,9 +59,15 @@ replica_undo_path(const char *folder, const StoreUndo *undo)
 bool
 replica_folder_make(const char *folder, GError **error)
 {
-    static const char *const parts[] = { "disks", "failover", "failover/blobs", "blobs", "staging", "undo" };
-    for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
-        g_autofree char *path = g_build_filename(folder, parts[i], NULL);
+    static const char *const passable[] = { "disks", "failover", "failover/blobs" };
+    static const char *const closed[] = { "blobs", "staging", "undo" };
+    for (size_t i = 0; i < G_N_ELEMENTS(passable); i++) {
+        g_autofree char *path = g_build_filename(folder, passable[i], NULL);
+        if (!durable_mkdir_passable(path, error))
+            return false;
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(closed); i++) {
+        g_autofree char *path = g_build_filename(folder, closed[i], NULL);
         if (!durable_mkdir(path, error))
             return false;
     }

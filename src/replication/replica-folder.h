@@ -7,6 +7,9 @@
  *   FOLDER/staging/POSITION.log         received, not yet applied
  *   FOLDER/undo/BASE-POSITION-PASS.log  takes the disks back
  *   FOLDER/position                     what the disks hold, for comparison with the store
+ *
+ * QEMU, which may be another user, passes through FOLDER, disks and failover; libvirt gives it the files there that it starts a VM on.
+ * All other folders are closed to it.
  */
 #pragma once
 

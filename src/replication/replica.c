@@ -7,6 +7,7 @@
 #include "replication/replica-folder.h"
 #include "util/durable.h"
 #include "util/log.h"
+#include "util/reach.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -170,7 +171,7 @@ replica_define(const ReplicationContext *context, const StoreRelationship *row, 
 bool
 replica_create(const ReplicationContext *context, const StoreRelationship *row, const LinkOffer *offer, GError **error)
 {
-    if (!replica_folder_make(row->folder, error))
+    if (!reach_check(context->qemu_user, row->folder, error) || !replica_folder_make(row->folder, error))
         return false;
     for (unsigned i = 0; i < offer->n_disks; i++) {
         g_autofree char *path = replica_disk_path(row->folder, offer->disks[i].id);

@@ -4,6 +4,7 @@
 #include "replication/settings.h"
 #include "util/durable.h"
 #include "util/log.h"
+#include "util/reach.h"
 
 #include <string.h>
 
@@ -343,8 +344,13 @@ service_find_domain(ReplicationService *self, const char *vm_uuid, GError **erro
 static bool
 make_folders(const ServiceConfig *config, GError **error)
 {
-    return durable_mkdir(config->state_folder, error) && durable_mkdir(config->run_folder, error) &&
-           durable_mkdir(config->scratch_folder, error);
+    g_autoptr(GError) unreachable = NULL;
+    if (!durable_mkdir_passable(config->state_folder, error) || !durable_mkdir_passable(config->run_folder, error) ||
+        !durable_mkdir_passable(config->scratch_folder, error))
+        return false;
+    if (!reach_check(config->qemu_user, config->scratch_folder, &unreachable))
+        log_warning("service", NULL, "no VM can replicate from this host: %s", unreachable->message);
+    return true;
 }
 
 static bool
@@ -356,6 +362,7 @@ fill_context(ReplicationService *self, const ServiceConfig *config, GError **err
     context->run_folder = g_strdup(config->run_folder);
     context->scratch_folder = g_strdup(config->scratch_folder);
     context->scratch_max_bytes = config->scratch_max_bytes;
+    context->qemu_user = g_strdup(config->qemu_user);
     context->serial_log_folder = g_strdup(config->serial_log_folder);
     context->ca_file = g_strdup(config->ca_file);
     context->certificate_file = g_strdup(config->certificate_file);
@@ -481,8 +488,9 @@ replication_service_stop(ReplicationService *self)
     store_close(self->context.store);
     disk_buffer_pool_unref(self->context.pool);
     ReplicationContext *context = &self->context;
-    char *strings[] = { context->host_name,         context->state_folder, context->run_folder,       context->scratch_folder,
-                        context->serial_log_folder, context->ca_file,      context->certificate_file, context->key_file };
+    char *strings[] = { context->host_name,      context->state_folder, context->run_folder,
+                        context->scratch_folder, context->qemu_user,    context->serial_log_folder,
+                        context->ca_file,        context->certificate_file, context->key_file };
     for (size_t i = 0; i < G_N_ELEMENTS(strings); i++)
         g_free(strings[i]);
     g_free(self->settings.certificate_thumb_print);

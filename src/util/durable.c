@@ -93,11 +93,14 @@ durable_unlink(const char *path, GError **error)
     return sync_parent(path, error);
 }
 
-bool
-durable_mkdir(const char *folder, GError **error)
+static bool
+make_folders(const char *folder, mode_t mode, GError **error)
 {
-    if (mkdir(folder, 0700) == 0)
+    if (mkdir(folder, 0700) == 0) {
+        if (mode != 0700 && chmod(folder, mode) < 0) /* mkdir would leave out what the umask says */
+            return fail(error, "make folder", folder);
         return sync_parent(folder, error);
+    }
     if (errno == EEXIST) {
         if (g_file_test(folder, G_FILE_TEST_IS_DIR))
             return true;
@@ -109,7 +112,19 @@ durable_mkdir(const char *folder, GError **error)
     g_autofree char *parent = g_path_get_dirname(folder);
     if (strcmp(parent, folder) == 0)
         return fail(error, "make folder", folder);
-    return durable_mkdir(parent, error) && durable_mkdir(folder, error);
+    return make_folders(parent, mode, error) && make_folders(folder, mode, error);
+}
+
+bool
+durable_mkdir(const char *folder, GError **error)
+{
+    return make_folders(folder, 0700, error);
+}
+
+bool
+durable_mkdir_passable(const char *folder, GError **error)
+{
+    return make_folders(folder, 0711, error);
 }
 
 static int

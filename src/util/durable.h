@@ -26,5 +26,9 @@ bool durable_unlink(const char *path, GError **error);
 /* Makes @folder and what is missing above it, mode 0700, each level synced. */
 bool durable_mkdir(const char *folder, GError **error);
 
+/* The same with mode 0711 for what it makes: other users, such as QEMU's, can get to files whose names they know, but see no
+ * names. A folder that is there keeps its mode. */
+bool durable_mkdir_passable(const char *folder, GError **error);
+
 /* Removes a folder and all that is in it; symbolic links are removed, not followed. */
 bool durable_remove_tree(const char *folder, GError **error);

@@ -27,6 +27,8 @@ gint virt_capture_poll_msec = 20;
 #define GROWTH_LOOKS       2     /* ... or so many times what the last look saw coming, whichever is more */
 #define LOOK_AT_JOB_USEC   (1 * G_USEC_PER_SEC) /* an event may be lost with a connection */
 #define BITMAP_NAME        "dirty" /* of every export */
+#define LIBVIRT_SYSTEM_FOLDER "/var/lib/libvirt/qemu"
+#define LIBVIRT_SHORT_NAME    20 /* characters of a VM's name that libvirt puts into names of folders */
 #define END_TIMEOUT_SEC    60
 #define UNDO_TIMEOUT_SEC   10
 
@@ -247,7 +249,6 @@ check_scratch(VirtCapture *self, GError **error)
 static bool
 check_request(const VirtCaptureRequest *request, GError **error)
 {
-    struct sockaddr_un address;
     if (request->disks == NULL || request->disks[0] == NULL)
         return refuse(error, VIRT_ERROR_FAILED, "a capture of VM '%s' names no disk", request->uuid);
     if (!is_plain_name(request->job_id))
@@ -256,11 +257,16 @@ check_request(const VirtCaptureRequest *request, GError **error)
         if (!is_plain_name(request->disks[i]))
             return refuse(error, VIRT_ERROR_FAILED, "'%s' is no disk target", request->disks[i]);
     }
-    size_t length = strlen(request->socket_folder) + strlen("/" VIRT_NAME_PREFIX ".sock") + strlen(request->job_id);
-    if (length >= sizeof address.sun_path)
-        return refuse(error, VIRT_ERROR_FAILED, "the socket folder '%s' has too long a path: a socket's may have %zu bytes",
-                      request->socket_folder, sizeof address.sun_path - 1);
     return true;
+}
+
+static bool
+check_socket(const VirtCapture *self, GError **error)
+{
+    struct sockaddr_un address;
+    return strlen(self->socket) < sizeof address.sun_path ||
+           refuse(error, VIRT_ERROR_FAILED, "'%s' is too long for the path of a socket, which may have %zu bytes; choose a "
+                  "run folder with a shorter path", self->socket, sizeof address.sun_path - 1);
 }
 
 static void
@@ -277,14 +283,35 @@ capture_free(VirtCapture *self)
     g_free(self);
 }
 
-static VirtCapture *
-capture_new(VirtHost *host, const VirtCaptureRequest *request)
+static bool
+is_system(const char *uri)
 {
+    g_autofree char *path = NULL;
+    return g_uri_split(uri, G_URI_FLAGS_NONE, NULL, NULL, NULL, NULL, &path, NULL, NULL, NULL) && strcmp(path, "/system") == 0;
+}
+
+/* Where QEMU can make a socket and nobody else but us can get at it. QEMU of the system libvirt is another user than we, and may be
+ * confined; but libvirt keeps a folder for each running VM that belongs to QEMU, and that its AppArmor and SELinux
+ * profiles allow this QEMU alone. Elsewhere QEMU is the same user, and takes @given. */
+static char *
+socket_folder(VirtHost *host, virDomainPtr domain, const char *given)
+{
+    const char *name = virDomainGetName(domain);
+    g_autofree char *start = g_utf8_substring(name, 0, MIN(g_utf8_strlen(name, -1), LIBVIRT_SHORT_NAME));
+    g_autofree char *folder = g_strdup_printf(LIBVIRT_SYSTEM_FOLDER "/domain-%u-%s", virDomainGetID(domain), start);
+    bool usable = is_system(virt_host_uri(host)) && g_file_test(folder, G_FILE_TEST_IS_DIR);
+    return usable ? g_steal_pointer(&folder) : g_strdup(given);
+}
+
+static VirtCapture *
+capture_new(VirtHost *host, virDomainPtr domain, const VirtCaptureRequest *request)
+{
+    g_autofree char *folder = socket_folder(host, domain, request->socket_folder);
     VirtCapture *self = g_new0(VirtCapture, 1);
     self->host = host;
     self->uuid = g_strdup(request->uuid);
     self->job_id = g_strdup(request->job_id);
-    self->socket = g_strdup_printf("%s/" VIRT_NAME_PREFIX "%s.sock", request->socket_folder, request->job_id);
+    self->socket = g_strdup_printf("%s/" VIRT_NAME_PREFIX "%s.sock", folder, request->job_id);
     self->scratch_folder = g_strdup(request->scratch_folder);
     self->targets = g_ptr_array_new_with_free_func(g_free);
     self->scratch = g_ptr_array_new_with_free_func(g_free);
@@ -435,8 +462,8 @@ virt_capture_begin(VirtHost *host, const VirtCaptureRequest *request, GError **e
     g_auto(virDomainPtr) domain = virt_host_domain(host, request->uuid, error);
     if (domain == NULL)
         return NULL;
-    VirtCapture *self = capture_new(host, request);
-    if (!check_domain(self, domain, error) || !check_scratch(self, error)) {
+    VirtCapture *self = capture_new(host, domain, request);
+    if (!check_socket(self, error) || !check_domain(self, domain, error) || !check_scratch(self, error)) {
         capture_free(self);
         return NULL;
     }

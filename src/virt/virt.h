@@ -96,7 +96,7 @@ typedef struct {
     const char *incremental;      /* (nullable): checkpoint whose changes are wanted; NULL: whole disks */
     const char *checkpoint;       /* (nullable): checkpoint to make in the same moment */
     const char *scratch_folder;   /* bounded place for scratch files; writable by QEMU's user */
-    const char *socket_folder;
+    const char *socket_folder;    /* for a QEMU that runs as our user; libvirt's own folder of the VM otherwise */
     uint64_t    scratch_max_bytes; /* for all disks together; the capture is given up when this or free space runs low */
     unsigned    timeout_sec;       /* given up after that long */
 } VirtCaptureRequest;

@@ -26,7 +26,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "interop"))
 
 import guest as guests  # noqa: E402
 import tap  # noqa: E402
-from wsman_client import EmbeddedInstance, Epr, Fault, WsmanClient  # noqa: E402
+from wsman_client import EmbeddedInstance, Epr, Fault, JobFailed, WsmanClient  # noqa: E402
 
 JOB_STARTED = 4096
 # Values of ReplicationState, ReplicationMode, EnabledState and RequestedState: those of Hyper-V Replica
@@ -202,6 +202,7 @@ class Host:
         self.log = os.path.join(self.folder, "log")
         self.program = os.path.join(site.build, "src/daemon/virt-replicad")
         self.process = None
+        self.run_as = []  # first words of each command of this host
         self.guests = []
         if users:
             with open(os.path.join(self.folder, "passwd"), "w", opener=private, encoding="utf-8") as file:
@@ -232,8 +233,8 @@ class Host:
         """Starts virt-replicad and waits until its API answers."""
         assert self.process is None
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([self.program, "--config", self.config], stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log, env=self.environment())
+            self.process = subprocess.Popen([*self.run_as, self.program, "--config", self.config],
+                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment())
         wait_for(self._answers, f"API of {self.name}", HOST_STARTS_SEC)
 
     @staticmethod
@@ -270,8 +271,8 @@ class Host:
         """What systemd runs after the daemon ended in any way: our jobs on guests are ended."""
         assert self.process is None
         with open(self.log, "ab") as log:
-            done = subprocess.run([self.program, "--config", self.config, "--release"], stdin=subprocess.DEVNULL,
-                                  stdout=log, stderr=log, check=False, timeout=60 * PATIENCE, env=self.environment())
+            done = subprocess.run([*self.run_as, self.program, "--config", self.config, "--release"],
+                                  stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False, timeout=60 * PATIENCE, env=self.environment())
         assert done.returncode == 0, f"virt-replicad --release of {self.name} ended with {done.returncode}"
 
     def restart(self):
@@ -312,7 +313,8 @@ class Host:
     def virsh(self, *arguments):
         """Not while the daemon runs with an embedded libvirt, which belongs to one process at a time."""
         assert self.process is None or self.libvirtd is not None, "the daemon has this libvirt open"
-        done = subprocess.run(["virsh", "-q", "-c", self.uri, *arguments], capture_output=True, text=True, check=False)
+        done = subprocess.run([*self.run_as, "virsh", "-q", "-c", self.uri, *arguments], capture_output=True, text=True,
+                              check=False)
         assert done.returncode == 0, f"virsh {' '.join(arguments)}: {done.stderr}"
         return done.stdout
 
@@ -568,4 +570,4 @@ def replicating_pair(build, interval="interval=1;journal=1h", scratch_max="256M"
         yield primary, replica, guest
 
 
-__all__ = ["Fault", "Host", "SerialLog", "Site", "Timeout", "kill", "processes", "replicating_pair", "wait_for"]
+__all__ = ["Fault", "Host", "JobFailed", "SerialLog", "Site", "Timeout", "kill", "processes", "replicating_pair", "wait_for"]
