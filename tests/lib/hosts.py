@@ -219,6 +219,9 @@ class Host:
                   for what in ("RUNTIME_DIR", "CONFIG_HOME", "CACHE_HOME", "DATA_HOME")}
         for place in places.values():
             os.makedirs(place, mode=0o700, exist_ok=True)
+        os.makedirs(os.path.join(places["XDG_CONFIG_HOME"], "libvirt"), exist_ok=True)
+        with open(os.path.join(places["XDG_CONFIG_HOME"], "libvirt/qemu.conf"), "w", encoding="ascii") as file:
+            file.write('stdio_handler = "file"\n')  # or it starts a virtlogd, which stays for two minutes
         path = os.path.join(places["XDG_RUNTIME_DIR"], "libvirt/libvirt-sock")
         self.uri = f"qemu:///session?socket={path}"
         self.domain_folder = os.path.join(places["XDG_CONFIG_HOME"], "libvirt/qemu")
