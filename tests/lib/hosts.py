@@ -371,7 +371,7 @@ class Host:
 
     def api_as(self, user, password):
         """The API over HTTPS."""
-        return WsmanClient(f"https://localhost:{self.port('api')}", user=user, password=password,
+        return WsmanClient(f"https://127.0.0.1:{self.port('api')}", user=user, password=password,
                            ca_file=os.path.join(self.site.certificates, "ca.pem"))
 
     def port(self, listener="replication"):

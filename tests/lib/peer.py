@@ -21,7 +21,7 @@ class Peer:
 
     def request(self, method, path, body=None, headers=None, chunked=False):
         """(status, answer as dict, or text when it is not JSON)."""
-        connection = http.client.HTTPSConnection("localhost", self.port, context=self.context, timeout=60)
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=self.context, timeout=60)
         try:
             connection.request(method, path, body=iter([body]) if chunked else body, headers=headers or {},
                                encode_chunked=chunked)
