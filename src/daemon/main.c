@@ -19,7 +19,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <fcntl.h>
@@ -172,24 +174,33 @@ daemon_stop(Daemon *self)
         close(self->lock_fd);
 }
 
+/* Tells a service manager that waits for it, as sd_notify(3) does: one datagram, from the main process itself, so that it is never
+ * mistaken for somebody else's. */
+static void
+notify_manager(const char *state)
+{
+    const char *path = g_getenv("NOTIFY_SOCKET");
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    if (path == NULL || strchr("/@", path[0]) == NULL || strlen(path) >= sizeof address.sun_path)
+        return;
+    strcpy(address.sun_path, path);
+    if (path[0] == '@') /* a name of Linux that is no file */
+        address.sun_path[0] = '\0';
+    socklen_t length = (socklen_t)(G_STRUCT_OFFSET(struct sockaddr_un, sun_path) + strlen(path));
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address, length) < 0)
+        log_warning("daemon", NULL, "the service manager cannot be told '%s': %s", state, g_strerror(errno));
+    if (fd >= 0)
+        close(fd);
+}
+
 static gboolean
 on_end_signal(gpointer loop)
 {
+    notify_manager("STOPPING=1");
     log_notice("daemon", NULL, "stopping");
     g_main_loop_quit(loop);
     return G_SOURCE_REMOVE;
-}
-
-/* Tells a service manager that waits for it, as sd_notify(3) does. */
-static void
-notify_ready(void)
-{
-    const char *path = g_getenv("NOTIFY_SOCKET");
-    if (path != NULL) {
-        const char *const argv[] = { "systemd-notify", "--ready", NULL };
-        g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, NULL, NULL);
-    }
-    log_notice("daemon", NULL, "virt-replicad " VERSION " ready");
 }
 
 static int
@@ -202,7 +213,8 @@ run_daemon(Config *config)
     g_unix_signal_add(SIGINT, on_end_signal, loop);
     bool started = daemon_start(&daemon, &error);
     if (started) {
-        notify_ready();
+        notify_manager("READY=1");
+        log_notice("daemon", NULL, "virt-replicad " VERSION " ready");
         g_main_loop_run(loop);
     } else {
         log_error("daemon", NULL, "%s", error->message);

@@ -3,6 +3,7 @@
 
 import os
 import pwd
+import socket
 import stat
 import subprocess
 import sys
@@ -123,6 +124,22 @@ def test_a_replica_under_the_system_libvirt_takes_over():
         system.power(uuid, hosts.POWER_ON)
         earlier = log.verdict()
         assert earlier <= latest, f"the oldest point has {earlier}, the latest {latest}"
+
+
+def test_a_service_manager_is_told():
+    with two_hosts(BUILD) as (system, _):
+        path = os.path.join(system.folder, "notify")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(path)
+            manager.settimeout(60)
+            os.environ["NOTIFY_SOCKET"] = path
+            try:
+                system.start()
+                assert manager.recv(100) == b"READY=1"
+                system.stop()
+                assert manager.recv(100) == b"STOPPING=1"
+            finally:
+                del os.environ["NOTIFY_SOCKET"]
 
 
 def test_places_that_qemu_cannot_reach_are_named():
