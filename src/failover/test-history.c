@@ -286,13 +286,11 @@ step(Scene *scene, uint64_t position)
 /* ---- what a failover finds ---- */
 
 static void
-check_overlay(Scene *scene, const StoreRelationship *row, uint64_t position)
+check_image(Scene *scene, const StoreRelationship *row, uint64_t position, const DiskServerImage *image)
 {
     g_autoptr(GError) error = NULL;
-    g_autofree char *base = replica_disk_path(row->folder, DISK_ID), *overlay = replica_overlay_path(row->folder, DISK_ID);
     g_autofree char *run = g_build_filename(scene->folder, "o", NULL);
-    DiskServerImage image = { .id = DISK_ID, .path = overlay, .format = "qcow2", .backing_path = base, .backing_format = "qcow2" };
-    g_autoptr(DiskServer) server = disk_server_start(run, &image, 1, false, &error);
+    g_autoptr(DiskServer) server = disk_server_start(run, image, 1, false, &error);
     g_assert_no_error(error);
     g_autoptr(DiskClient) client = disk_client_connect(disk_server_socket(server), DISK_ID, NULL, scene->context.pool, &error);
     g_assert_no_error(error);
@@ -319,7 +317,9 @@ check_point(Scene *scene, uint64_t position)
     replica_close_disks(scene->replica);
     overlay_make(&scene->context, row, chain, run, &error);
     g_assert_no_error(error);
-    check_overlay(scene, row, position);
+    g_autofree char *base = replica_disk_path(row->folder, DISK_ID), *overlay = replica_overlay_path(row->folder, DISK_ID);
+    check_image(scene, row, position, &(DiskServerImage){ .id = DISK_ID, .path = overlay, .format = "qcow2", .backing_path = base,
+                                                          .backing_format = "qcow2" });
 }
 
 /* Every @each-th kept point from the newest on, whatever is half applied. */
@@ -385,6 +385,35 @@ test_every_point(void)
     remove_folder(folder);
 }
 
+/* What removing the replication in the middle of a resynchronization does. */
+static void
+test_take_back(void)
+{
+    g_autofree char *folder = g_dir_make_tmp("vrh-XXXXXX", NULL);
+    g_autoptr(GError) error = NULL;
+    Scene scene;
+    scene_open(&scene, folder);
+    open_disks(&scene);
+    for (uint64_t position = 0; position < 5; position++)
+        step(&scene, position);
+    send_part(&scene, CHANGE_LOG_RESYNC, 5, POINT_KIND_NONE, 0, CHANGES / 2);
+    send_part(&scene, CHANGE_LOG_RESYNC, 5, POINT_KIND_NONE, CHANGES / 2, CHANGES);
+
+    g_autoptr(StoreRelationship) row = relationship_row(scene.relationship);
+    g_autoptr(GPtrArray) passes = overlay_undo_chain(&scene.context, row, 4, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(passes->len, ==, 2);
+    g_assert_true(relationship_begin_work(scene.relationship));
+    replica_take_back(scene.replica, passes, &error);
+    g_assert_no_error(error);
+    replica_close_disks(scene.replica);
+    relationship_end_work(scene.relationship);
+    g_autofree char *disk = replica_disk_path(row->folder, DISK_ID);
+    check_image(&scene, row, 4, &(DiskServerImage){ .id = DISK_ID, .path = disk, .format = "qcow2" });
+    scene_close(&scene);
+    remove_folder(folder);
+}
+
 /* In a process of its own, which dies before its @lives-th durable step; 0: it does not. Returns how it ended. */
 static int
 run_child(const char *folder, int lives, unsigned check_each)
@@ -437,6 +466,7 @@ main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/history/every-point-is-what-the-primary-had", test_every_point);
+    g_test_add_func("/history/passes-are-taken-back", test_take_back);
     g_test_add_func("/history/after-a-death-at-any-durable-step", test_deaths);
     return g_test_run();
 }

@@ -446,6 +446,27 @@ adopt_position(Primary *self, const LinkPosition *position, const char *lost, GE
     return relationship_edit_end(self->relationship, row, error);
 }
 
+static char *
+pass_token(const StoreRelationship *row, unsigned pass)
+{
+    return g_strdup_printf("%s-%u", row->lineage, pass);
+}
+
+/* A plan goes on only from the pass that the replica names: one that was put back to an earlier day has less than it acknowledged.
+ * It may be one pass ahead of the plan, when its acknowledgement was lost. */
+static bool
+check_plan(Primary *self, const StoreRelationship *row, const LinkPosition *position, GError **error)
+{
+    g_autofree char *path = plan_path(self);
+    g_autoptr(Plan) plan = plan_load(path, NULL);
+    if (plan == NULL || plan->pass == 0)
+        return true;
+    g_autofree char *acknowledged = pass_token(row, plan->pass), *next = pass_token(row, plan->pass + 1);
+    if (strcmp(position->pass_token, acknowledged) == 0 || strcmp(position->pass_token, next) == 0)
+        return true;
+    return forget_plan(self, "the replica no longer has what it acknowledged", error);
+}
+
 static bool
 agree(Primary *self, GError **error)
 {
@@ -459,6 +480,9 @@ agree(Primary *self, GError **error)
                     row->lineage);
         return false;
     }
+    bool copying = row->state == STATE_WAITING_INITIAL || row->state == STATE_RESYNCHRONIZING;
+    if (copying && !check_plan(self, row, &position, error))
+        return false;
     self->agreed = true;
     if (row->state == STATE_WAITING_INITIAL && position.initial_complete) {
         /* The closing log of the first copy arrived, its acknowledgement did not: compare both sides. */
@@ -827,7 +851,7 @@ run_pass_with(Pass *pass, char *const *targets, GError **error)
     g_autofree char *checkpoint = NULL;
     if (!open_pass(pass, targets, &checkpoint, error) || !add_dirty(pass, error))
         return false;
-    g_autofree char *token = g_strdup_printf("%s-%u", pass->row->lineage, pass->plan->pass + 1);
+    g_autofree char *token = pass_token(pass->row, pass->plan->pass + 1);
     Sending sending = { 0 };
     bool good = send_pass(pass, token, &sending, error);
     if (sending.upload != NULL) {

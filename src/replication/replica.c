@@ -397,6 +397,29 @@ replica_apply_pending(Replica *self, GError **error)
     }
 }
 
+bool
+replica_take_back(Replica *self, const GPtrArray *undos, GError **error)
+{
+    if (!replica_open_disks(self, error))
+        return false;
+    g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
+    g_autofree int *fds = g_new(int, MAX(undos->len, 1));
+    g_autofree ChangeLogSource *sources = g_new(ChangeLogSource, MAX(undos->len, 1));
+    bool good = true;
+    guint n = 0;
+    for (; good && n < undos->len; n += good) {
+        g_autofree char *path = replica_undo_path(row->folder, g_ptr_array_index(undos, n));
+        fds[n] = open_log(path, error);
+        sources[n] = change_log_source_fd(&fds[n]);
+        good = fds[n] >= 0;
+    }
+    ChangeLogTarget target = disk_target_as_target(self->disks);
+    good = good && change_log_apply_undo_chain(sources, n, &target, error);
+    for (guint i = 0; i < n; i++)
+        close(fds[i]);
+    return good;
+}
+
 /* ---- at start ---- */
 
 static bool

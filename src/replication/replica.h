@@ -24,6 +24,8 @@ bool replica_recover(Replica *self, GError **error);
 
 /* Under the relationship's work or operation: */
 bool replica_apply_pending(Replica *self, GError **error);
+/* Takes the disks back over @undos (of StoreUndo, oldest first). */
+bool replica_take_back(Replica *self, const GPtrArray *undos, GError **error);
 /* Opens the disks writable: the fence that keeps everybody from starting the VM. */
 bool replica_open_disks(Replica *self, GError **error);
 void replica_close_disks(Replica *self);

@@ -231,6 +231,31 @@ remove_files(ReplicationService *self, const StoreRelationship *row)
     }
 }
 
+/* The undo logs of a resynchronization that is not complete; (transfer full) (nullable) */
+static GPtrArray *
+open_resync(ReplicationService *self, const StoreRelationship *row, GError **error)
+{
+    GPtrArray *undos = store_undos(self->context.store, row->vm_uuid, error);
+    for (guint i = 0; undos != NULL && i < undos->len;) {
+        const StoreUndo *undo = g_ptr_array_index(undos, i);
+        if (undo->base == row->applied && undo->pass > 0)
+            i++;
+        else
+            g_ptr_array_remove_index(undos, i);
+    }
+    return undos;
+}
+
+/* Whoever removes the replication keeps the disks: they go back from between two states to the one before. Only now that no pass
+ * can follow, which would miss what is taken back here. */
+static void
+leave_resync(Member *member, const StoreRelationship *row, const GPtrArray *passes)
+{
+    g_autoptr(GError) error = NULL;
+    if (passes->len > 0 && !replica_take_back(member->replica, passes, &error))
+        log_error("service", row->vm_name, "its disks are left between two states: %s", error->message);
+}
+
 static bool
 remove_job(Member *member, Job *job, void *data, GError **error)
 {
@@ -239,11 +264,14 @@ remove_job(Member *member, Job *job, void *data, GError **error)
     bool held = row->state == STATE_RECOVERED || row->state == STATE_COMMITTED || row->state == STATE_CRITICAL;
     if (member->replica != NULL && row->initial_complete && !held && !replica_apply_pending(member->replica, error))
         return false;
-    if (!relationship_remove(member->relationship, error))
+    g_autoptr(GPtrArray) passes = row->resync_passes > 0 && !held ? open_resync(self, row, error) : g_ptr_array_new();
+    if (passes == NULL || !relationship_remove(member->relationship, error))
         return false;
     service_drop_member(self, member);
-    if (member->replica != NULL)
+    if (member->replica != NULL) {
+        leave_resync(member, row, passes);
         replica_close_disks(member->replica);
+    }
     if (member->primary != NULL) {
         g_autoptr(RelationshipSettings) settings = relationship_settings(member->relationship);
         primary_say_removed(&self->context, row->vm_uuid, settings);
