@@ -414,6 +414,84 @@ test_take_back(void)
     remove_folder(folder);
 }
 
+/* A stream in the middle of which a failover comes and ends. */
+typedef struct {
+    ChangeLogMemory memory;
+    ChangeLogSource source;
+    Relationship   *relationship;
+} Interrupted;
+
+static ssize_t
+read_interrupted(void *opaque, void *buffer, size_t length, GError **error)
+{
+    Interrupted *self = opaque;
+    if (self->memory.offset > self->memory.length / 2 && relationship_state(self->relationship) != STATE_RECOVERED) {
+        g_assert_true(relationship_begin_operation(self->relationship, "fail over", NULL));
+        StoreRelationship *row = relationship_edit(self->relationship);
+        row->state = STATE_RECOVERED;
+        g_assert_true(relationship_edit_end(self->relationship, row, NULL));
+        relationship_end_operation(self->relationship);
+    }
+    return self->source.read(self->source.opaque, buffer, MIN(length, 4096), error);
+}
+
+static void
+test_failover_while_a_pass_comes_in(void)
+{
+    g_autofree char *folder = g_dir_make_tmp("vrh-XXXXXX", NULL);
+    Scene scene;
+    scene_open(&scene, folder);
+    open_disks(&scene);
+    for (uint64_t position = 0; position < 5; position++)
+        step(&scene, position);
+    g_autoptr(StoreRelationship) row = relationship_row(scene.relationship);
+    g_autoptr(GByteArray) log = make_log(row, CHANGE_LOG_RESYNC, 5, POINT_KIND_NONE, 0, CHANGES);
+    Interrupted stream = { .memory = { log->data, log->len, 0 }, .relationship = scene.relationship };
+    stream.source = change_log_source_memory(&stream.memory);
+    LinkPosition ignored;
+    g_autoptr(GError) error = NULL;
+    replica_receive(scene.replica, (ChangeLogSource){ read_interrupted, &stream }, 0, "token", &ignored, &error);
+    g_assert_error(error, LINK_ERROR, LINK_ERROR_STATE);
+    g_assert_cmpuint(relationship_state(scene.relationship), ==, STATE_RECOVERED);
+    replica_close_disks(scene.replica);
+    g_autofree char *disk = replica_disk_path(row->folder, DISK_ID);
+    check_image(&scene, row, 4, &(DiskServerImage){ .id = DISK_ID, .path = disk, .format = "qcow2" });
+    scene_close(&scene);
+    remove_folder(folder);
+}
+
+/* Disks of another day under a store of today. */
+static void
+test_replaced_files(void)
+{
+    g_autofree char *folder = g_dir_make_tmp("vrh-XXXXXX", NULL);
+    Scene scene;
+    scene_open(&scene, folder);
+    open_disks(&scene);
+    g_autoptr(StoreRelationship) row = relationship_row(scene.relationship);
+    g_autofree char *path = g_build_filename(row->folder, "position", NULL), *old = NULL;
+    for (uint64_t position = 0; position < 5; position++) {
+        step(&scene, position);
+        if (position == 2)
+            g_assert_true(g_file_get_contents(path, &old, NULL, NULL));
+    }
+    send_part(&scene, CHANGE_LOG_DELTA, 5, POINT_KIND_STANDARD, 0, CHANGES);
+    scene_close(&scene);
+    g_assert_true(g_file_set_contents(path, old, -1, NULL));
+
+    scene_open(&scene, folder);
+    g_autoptr(GError) error = NULL;
+    g_assert_true(relationship_begin_work(scene.relationship));
+    g_assert_false(replica_apply_pending(scene.replica, &error));
+    g_assert_error(error, REPLICATION_ERROR, REPLICATION_ERROR_FILE_NOT_FOUND);
+    relationship_end_work(scene.relationship);
+    scene_close(&scene);
+    g_autofree char *now = NULL;
+    g_assert_true(g_file_get_contents(path, &now, NULL, NULL));
+    g_assert_cmpstr(now, ==, old);
+    remove_folder(folder);
+}
+
 /* In a process of its own, which dies before its @lives-th durable step; 0: it does not. Returns how it ended. */
 static int
 run_child(const char *folder, int lives, unsigned check_each)
@@ -467,6 +545,8 @@ main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/history/every-point-is-what-the-primary-had", test_every_point);
     g_test_add_func("/history/passes-are-taken-back", test_take_back);
+    g_test_add_func("/history/a-failover-while-a-pass-comes-in", test_failover_while_a_pass_comes_in);
+    g_test_add_func("/history/replaced-files-are-not-gone-on-from", test_replaced_files);
     g_test_add_func("/history/after-a-death-at-any-durable-step", test_deaths);
     return g_test_run();
 }

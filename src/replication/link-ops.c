@@ -274,8 +274,10 @@ make_replica(ReplicationService *self, const LinkOffer *offer, StoreRelationship
     g_autoptr(Member) member = service_add_member(self, row, error);
     if (member == NULL)
         return false;
-    if (!relationship_begin_operation(member->relationship, "make the replica", error))
+    if (!relationship_begin_operation(member->relationship, "make the replica", error)) {
+        service_drop_member(self, member);
         return false;
+    }
     bool good = replica_create(&self->context, copy, offer, error) && replica_open_disks(member->replica, error);
     StoreRelationship *edit = good ? relationship_edit(member->relationship) : NULL;
     good = good && relationship_edit_end(member->relationship, edit, error);

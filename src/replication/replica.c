@@ -353,6 +353,8 @@ prune(Replica *self, GError **error)
     g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
     g_autoptr(RelationshipSettings) settings = relationship_settings(self->relationship);
     int64_t now = g_get_monotonic_time();
+    if (row->state == STATE_FAILOVER_RUNNING)
+        return true; /* the point that was chosen might be the one to go */
     bool thorough = now - self->pruned_usec > PRUNE_EVERY_USEC;
     if (thorough)
         self->pruned_usec = now;
