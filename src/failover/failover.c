@@ -315,10 +315,28 @@ failover_initiate(ReplicationService *service, const Caller *caller, const char 
 
 /* ---- RevertFailover ---- */
 
+/* Is every disk of the VM still its overlay? One that somebody committed by hand has put what the guest wrote into the replica disk, which
+ * is then no longer the state that the primary sends changes to. */
+static bool
+check_overlays_used(Member *member, GError **error)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    g_autoptr(GPtrArray) disks = virt_host_disks(member->service->context.virt, row->vm_uuid, error);
+    for (guint i = 0; disks != NULL && i < disks->len; i++) {
+        const VirtDisk *disk = g_ptr_array_index(disks, i);
+        g_autofree char *base = replica_disk_path(row->folder, disk->target);
+        if (g_strcmp0(disk->path, base) == 0)
+            return fail(error, REPLICATION_ERROR_INVALID_STATE,
+                        "cannot revert: disk '%s' of VM '%s' was committed into the replica disk '%s'; remove replication and "
+                        "enable it again", disk->target, row->vm_name, base);
+    }
+    return disks != NULL;
+}
+
 static bool
 revert_job(Member *member, Job *job, void *data, GError **error)
 {
-    if (!restore_replica(member, error))
+    if (!check_overlays_used(member, error) || !restore_replica(member, error))
         return false;
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
     if (!set_state(member, row->resync_passes > 0 ? STATE_RESYNCHRONIZING : STATE_REPLICATING, error))
