@@ -3,6 +3,7 @@
 #include "failover/overlay.h"
 #include "replication/replica-folder.h"
 #include "replication/service-private.h"
+#include "replication/tpm-state.h"
 #include "util/log.h"
 
 #include <string.h>
@@ -146,7 +147,7 @@ define_failed_over(Member *member, const StoreRelationship *row, GError **error)
     g_autofree char *blobs = replica_failover_blob_folder(row->folder);
     g_autoptr(GError) unregistered = NULL;
     virt_host_undefine(context->virt, row->vm_uuid, NULL);
-    if (!replica_define(context, row, blobs, true, error))
+    if (!replica_define(context, row, blobs, true, error) || !tpm_state_install(context, row->vm_uuid, blobs, error))
         return false;
     g_auto(GStrv) ids = replica_folder_disks(row->folder, error);
     if (ids == NULL)

@@ -2,6 +2,7 @@
 
 #include "disk/disk-server.h"
 #include "disk/image.h"
+#include "replication/tpm-state.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -349,6 +350,28 @@ moment_check(Moment *self, GError **error)
     return false;
 }
 
+/* Read after the disks' moment, and while QEMU may be writing to it: at most newer than the disks. */
+static bool
+read_nvram(const ReplicationContext *context, const char *vm_uuid, GHashTable *blobs, GError **error)
+{
+    g_autofree char *path = NULL;
+    if (!virt_host_nvram_path(context->virt, vm_uuid, &path, error))
+        return false;
+    g_autoptr(GError) cause = NULL;
+    char *content = NULL;
+    gsize length = 0;
+    if (path == NULL)
+        return true;
+    if (g_file_get_contents(path, &content, &length, &cause)) {
+        g_hash_table_insert(blobs, g_strdup(BLOB_NVRAM), g_bytes_new_take(content, length));
+        return true;
+    }
+    if (g_error_matches(cause, G_FILE_ERROR, G_FILE_ERROR_NOENT))
+        return true; /* libvirt makes it at the first start */
+    g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED, "the firmware variables cannot be read: %s", cause->message);
+    return false;
+}
+
 GHashTable *
 moment_blobs(const ReplicationContext *context, const char *vm_uuid, GError **error)
 {
@@ -357,18 +380,7 @@ moment_blobs(const ReplicationContext *context, const char *vm_uuid, GError **er
         return NULL;
     g_autoptr(GHashTable) blobs = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_bytes_unref);
     g_hash_table_insert(blobs, g_strdup(BLOB_DOMAIN), g_bytes_new(xml, strlen(xml)));
-
-    g_autofree char *nvram = NULL;
-    if (!virt_host_nvram_path(context->virt, vm_uuid, &nvram, error))
+    if (!read_nvram(context, vm_uuid, blobs, error) || !tpm_state_read(context, vm_uuid, blobs, error))
         return NULL;
-    g_autoptr(GError) cause = NULL;
-    char *content = NULL;
-    gsize length = 0;
-    if (nvram != NULL && g_file_get_contents(nvram, &content, &length, &cause))
-        g_hash_table_insert(blobs, g_strdup(BLOB_NVRAM), g_bytes_new_take(content, length));
-    /* It is made at the first start. */
-    if (cause == NULL || g_error_matches(cause, G_FILE_ERROR, G_FILE_ERROR_NOENT))
-        return g_steal_pointer(&blobs);
-    g_propagate_error(error, g_steal_pointer(&cause));
-    return NULL;
+    return g_steal_pointer(&blobs);
 }

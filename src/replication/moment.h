@@ -48,7 +48,7 @@ bool              moment_has_room(Moment *self);
  * when the guest started or stopped meanwhile: throw away what was read. */
 bool              moment_check(Moment *self, GError **error);
 
-/* Domain XML and firmware variables, by blob name; (transfer full) table of char* -> GBytes*. */
+/* Domain XML, firmware variables and TPM state, by blob name; (transfer full) table of char* -> GBytes*. */
 GHashTable *moment_blobs(const ReplicationContext *context, const char *vm_uuid, GError **error);
 
 /* As moment_marker, for a VM that is off now; NULL when it is not. (transfer full) */

@@ -3,7 +3,7 @@
  *   FOLDER/disks/ID.qcow2               the replica disk: always the latest applied state
  *   FOLDER/failover/ID.qcow2            what a failed-over VM runs on: an overlay of it
  *   FOLDER/failover/blobs/NAME          blobs of the point that was failed over to
- *   FOLDER/blobs/NAME                   domain XML, firmware variables: latest
+ *   FOLDER/blobs/NAME                   domain XML, firmware variables, TPM state: latest
  *   FOLDER/staging/POSITION.log         received, not yet applied
  *   FOLDER/undo/BASE-POSITION-PASS.log  takes the disks back
  *   FOLDER/position                     what the disks hold, for comparison with the store

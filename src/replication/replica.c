@@ -164,6 +164,9 @@ replica_define(const ReplicationContext *context, const StoreRelationship *row, 
     if (left_out != NULL && left_out[0] != NULL) {
         g_autofree char *names = g_strjoinv(", ", left_out);
         log_info("replica", row->vm_name, "left out of its definition here: %s", names);
+        if (g_strv_contains((const char *const *)left_out, "devices/tpm"))
+            log_warning("replica", row->vm_name, "its TPM is no emulated one whose state can travel (encrypted, passed through, or at "
+                        "a place of its own); after a failover the guest is without it");
     }
     return virt_host_define(context->virt, xml, error);
 }

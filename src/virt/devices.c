@@ -196,7 +196,45 @@ virt_host_nvram_path(VirtHost *self, const char *uuid, char **ret_path, GError *
     g_autoptr(xmlDoc) doc = read_xml(self, domain, error);
     if (doc == NULL)
         return false;
-    g_autofree char *path = domxml_text(domxml_child(domxml_child(xmlDocGetRootElement(doc), "os"), "nvram"));
+    xmlNode *nvram = domxml_child(domxml_child(xmlDocGetRootElement(doc), "os"), "nvram");
+    xmlNode *source = domxml_child(nvram, "source"); /* how libvirt writes it from 8.5 on when a type is given */
+    g_autofree char *path = source != NULL ? domxml_attr(source, "file") : domxml_text(nvram);
     *ret_path = path != NULL && path[0] != '\0' ? g_steal_pointer(&path) : NULL;
+    return true;
+}
+
+/* ---- TPM ---- */
+
+/* Where libvirt keeps the state of emulated TPMs: it does not tell, but the place is a fixed one. */
+static char *
+tpm_storage(const char *uri)
+{
+    const char *root = virt_embed_root(uri);
+    if (root != NULL)
+        return g_build_filename(root, "lib/swtpm", NULL);
+    if (strstr(uri, "/session") != NULL)
+        return g_build_filename(g_get_user_config_dir(), "libvirt/qemu/swtpm", NULL);
+    return g_strdup("/var/lib/libvirt/swtpm");
+}
+
+bool
+virt_host_tpm_folder(VirtHost *self, const char *uuid, char **ret_path, GError **error)
+{
+    g_auto(virDomainPtr) domain = virt_host_domain(self, uuid, error);
+    if (domain == NULL)
+        return false;
+    g_autoptr(xmlDoc) doc = read_xml(self, domain, error);
+    if (doc == NULL)
+        return false;
+    xmlNode *devices = domxml_child(xmlDocGetRootElement(doc), "devices");
+    xmlNode *backend = domxml_child(domxml_child(devices, "tpm"), "backend");
+    *ret_path = NULL;
+    if (!domxml_attr_is(backend, "type", "emulator") || domxml_child(backend, "encryption") != NULL ||
+        domxml_child(backend, "source") != NULL)
+        return true;
+    char text[VIR_UUID_STRING_BUFLEN];
+    virDomainGetUUIDString(domain, text);
+    g_autofree char *storage = tpm_storage(virt_host_uri(self));
+    *ret_path = g_build_filename(storage, text, domxml_attr_is(backend, "version", "1.2") ? "tpm1.2" : "tpm2", NULL);
     return true;
 }

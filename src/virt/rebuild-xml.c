@@ -21,24 +21,78 @@ typedef struct {
 
 /* ---- firmware ---- */
 
+/* A variable store fits only firmware of its own layout, so the peer's image is taken when it is one that a package put on this host
+ * as well; every other path is ignored. */
+static bool
+is_installed_firmware(const char *path)
+{
+    static const char *const folders[] = { "/usr/share/OVMF/", "/usr/share/AAVMF/", "/usr/share/edk2/", "/usr/share/qemu/" };
+    bool inside = false;
+    for (size_t i = 0; i < G_N_ELEMENTS(folders); i++)
+        inside |= g_str_has_prefix(path, folders[i]);
+    return inside && strstr(path, "/../") == NULL && g_file_test(path, G_FILE_TEST_IS_REGULAR);
+}
+
+/* "yes", "no", or NULL where the peer leaves it to libvirt. */
+static const char *
+secure_boot(const xmlNode *from, const xmlNode *loader)
+{
+    for (const xmlNode *feature = domxml_child(domxml_child(from, "firmware"), "feature"); feature != NULL;
+         feature = domxml_next(feature, "feature")) {
+        if (domxml_attr_is(feature, "name", "secure-boot"))
+            return domxml_attr_is(feature, "enabled", "yes") ? "yes" : "no";
+    }
+    if (domxml_attr_is(loader, "secure", "yes"))
+        return "yes";
+    return loader != NULL ? "no" : NULL;
+}
+
+static void
+build_efi(Builder *self, xmlNode *os, const xmlNode *from)
+{
+    const xmlNode *loader = domxml_child(from, "loader");
+    g_autofree char *path = domxml_text(loader);
+    const char *secure = secure_boot(from, loader);
+    if (path != NULL && is_installed_firmware(path)) {
+        xmlNode *ours = domxml_add(os, "loader", path);
+        domxml_set(ours, "readonly", "yes");
+        domxml_set(ours, "secure", domxml_attr_is(loader, "secure", "yes") ? "yes" : "no");
+        domxml_set(ours, "type", "pflash");
+    } else {
+        domxml_set(os, "firmware", "efi"); /* libvirt picks the image; it takes no <loader secure=...> beside this */
+        if (secure != NULL) {
+            xmlNode *feature = domxml_add(domxml_add(os, "firmware", NULL), "feature", NULL);
+            domxml_set(feature, "enabled", secure);
+            domxml_set(feature, "name", "secure-boot");
+        }
+    }
+    if (self->rebuild->nvram_path != NULL)
+        domxml_add(os, "nvram", self->rebuild->nvram_path);
+}
+
 static void
 build_os(Builder *self, xmlNode *domain, const xmlNode *peer)
 {
-    xmlNode *from = domxml_child(peer, "os"), *os = domxml_add(domain, "os", NULL), *loader = domxml_child(from, "loader");
-    bool efi = domxml_attr_is(from, "firmware", "efi") || domxml_attr_is(loader, "type", "pflash");
+    xmlNode *from = domxml_child(peer, "os"), *os = domxml_add(domain, "os", NULL);
+    bool efi = domxml_attr_is(from, "firmware", "efi") || domxml_attr_is(domxml_child(from, "loader"), "type", "pflash");
     for (const xmlNode *child = domxml_first(from); child != NULL; child = domxml_next(child, NULL)) {
         if (!efi || (!domxml_is(child, "loader") && !domxml_is(child, "nvram") && !domxml_is(child, "firmware")))
             allow_element(os, child, allowed_in_os, self->kvm, "os", self->left_out);
     }
-    if (!efi)
-        return;
-    /* libvirt picks the firmware image; the peer says only whether it checks signatures. */
-    domxml_set(os, "firmware", "efi");
-    bool secure = domxml_attr_is(loader, "secure", "yes");
-    xmlNode *ours = domxml_add(os, "loader", NULL);
-    domxml_set(ours, "secure", secure ? "yes" : "no");
-    if (self->rebuild->nvram_path != NULL)
-        domxml_add(os, "nvram", self->rebuild->nvram_path);
+    if (efi)
+        build_efi(self, os, from);
+}
+
+/* Variables in a qcow2 image could name any file here as its backing file, and as raw bytes they would be garbage. */
+static bool
+refuse_qcow2_variables(const xmlNode *peer, GError **error)
+{
+    if (!domxml_attr_is(domxml_child(domxml_child(peer, "os"), "nvram"), "format", "qcow2"))
+        return true;
+    g_set_error(error, VIRT_ERROR, VIRT_ERROR_UNSAFE_XML,
+                "the VM keeps its firmware variables in a qcow2 image (<nvram format='qcow2'>), which is not replicated; "
+                "convert it to raw to replicate the VM");
+    return false;
 }
 
 /* ---- disks ---- */
@@ -243,7 +297,10 @@ build_rng(Builder *self, xmlNode *devices, const xmlNode *from)
 static void
 build_tpm(Builder *self, xmlNode *devices, const xmlNode *from)
 {
-    if (!domxml_attr_is(domxml_child(from, "backend"), "type", "emulator")) {
+    const xmlNode *backend = domxml_child(from, "backend");
+    /* Encrypted state needs a secret that only the peer has; a new, empty TPM would pretend to be the old one. */
+    if (!domxml_attr_is(backend, "type", "emulator") || domxml_child(backend, "encryption") != NULL ||
+        domxml_child(backend, "source") != NULL) {
         left_out_note(self->left_out, "devices", "tpm");
         return;
     }
@@ -388,7 +445,7 @@ virt_rebuild_xml(const char *peer_xml, const VirtRebuild *rebuild, char ***ret_l
                     (const char *)root->name);
         return NULL;
     }
-    if (!refuse_host_devices(root, error))
+    if (!refuse_host_devices(root, error) || !refuse_qcow2_variables(root, error))
         return NULL;
 
     g_autoptr(GHashTable) left_out = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);

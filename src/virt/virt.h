@@ -87,6 +87,9 @@ bool        virt_host_reset(VirtHost *self, const char *uuid, GError **error);
 bool        virt_host_set_autostart(VirtHost *self, const char *uuid, bool on, GError **error);
 /* Path of the firmware variable store; NULL without UEFI. */
 bool        virt_host_nvram_path(VirtHost *self, const char *uuid, char **ret_path, GError **error);
+/* Folder of libvirt's with the state of its emulated TPM, which need not exist yet; NULL without one, and where the state is encrypted
+ * with a secret of this host or lies at a place of the administrator's. libvirt removes it with the definition. */
+bool        virt_host_tpm_folder(VirtHost *self, const char *uuid, char **ret_path, GError **error);
 
 /* ---- capture of one moment on a running domain (libvirt pull backup) ---- */
 typedef struct {

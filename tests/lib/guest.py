@@ -15,16 +15,16 @@ DOMAIN = """<domain type='qemu'>
   <uuid>{uuid}</uuid>
   <memory unit='MiB'>{memory}</memory>
   <vcpu>1</vcpu>
-  <os>
-    <type arch='x86_64' machine='pc'>hvm</type>
-  </os>
-  <devices>
+  <os{firmware}>
+    <type arch='x86_64' machine='{machine}'>hvm</type>
+{os}  </os>
+{features}  <devices>
     <emulator>{emulator}</emulator>
 {disks}    <serial type='file'>
       <source path='{serial}' append='on'/>
       <target port='0'/>
     </serial>
-    <memballoon model='none'/>
+{devices}    <memballoon model='none'/>
   </devices>
 </domain>
 """
@@ -35,6 +35,18 @@ DISK = """    <disk type='file' device='disk'>
       <target dev='{target}' bus='virtio'/>
       <boot order='{order}'/>
     </disk>
+"""
+
+
+EFI = """    <firmware>
+      <feature enabled='no' name='secure-boot'/>
+    </firmware>
+    <nvram>{path}</nvram>
+"""
+
+TPM = """    <tpm model='tpm-tis'>
+      <backend type='emulator' version='2.0'/>
+    </tpm>
 """
 
 
@@ -56,8 +68,10 @@ def make_disk(path, image_format, size, start=b""):
         subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", image_format, raw.name, path], check=True)
 
 
-def make_guest(program, folder, sizes, name="ledger", guest_uuid=None, image_format="qcow2", memory=16, **config):
-    """Disks and domain XML of a ledger guest in @folder; @config as for ledger.choose_config."""
+def make_guest(program, folder, sizes, name="ledger", guest_uuid=None, image_format="qcow2", memory=16,
+               variables=None, tpm=False, **config):
+    """Disks and domain XML of a ledger guest in @folder; @config as for ledger.choose_config. With @variables, the path of a variable
+    store, it has UEFI without Secure Boot and does not run the ledger, which needs a BIOS."""
     guest = Guest(guest_uuid or str(uuid.uuid4()), name, os.path.join(folder, f"{name}.xml"), [],
                   os.path.join(folder, f"{name}.serial"))
     with open(program, "rb") as file:
@@ -71,7 +85,10 @@ def make_guest(program, folder, sizes, name="ledger", guest_uuid=None, image_for
         disks += DISK.format(format=image_format, path=path, target=target, order=i + 1)
     with open(guest.xml, "w", encoding="utf-8") as file:
         file.write(DOMAIN.format(name=name, uuid=guest.uuid, memory=memory, emulator=EMULATOR, disks=disks,
-                                 serial=guest.serial))
+                                 serial=guest.serial, machine="q35" if variables else "pc",
+                                 firmware=" firmware='efi'" if variables else "", devices=TPM if tpm else "",
+                                 os=EFI.format(path=variables) if variables else "",
+                                 features="  <features>\n    <acpi/>\n  </features>\n" if variables else ""))
     return guest
 
 
