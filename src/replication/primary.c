@@ -611,10 +611,6 @@ run_delta(Primary *self, const StoreRelationship *row, char *const *targets, GEr
     g_autofree char *checkpoint = checkpoint_name(row, 'n', row->position + 1);
     /* Left by a cycle that was not acknowledged. */
     drop_checkpoints(self->context, row->vm_uuid, row->checkpoint, NULL);
-    g_autoptr(GHashTable) blobs = NULL;
-    g_autofree char *blob_hash = NULL;
-    if (!changed_blobs(self, row, &blobs, &blob_hash, error))
-        return false;
     MomentRequest request = { .vm_uuid = row->vm_uuid, .disks = (const char *const *)targets,
                               .incremental = row->checkpoint, .checkpoint = checkpoint,
                               .timeout_sec = CAPTURE_TIMEOUT_SEC };
@@ -624,7 +620,11 @@ run_delta(Primary *self, const StoreRelationship *row, char *const *targets, GEr
 
     Sending sending = { 0 };
     LinkPosition position;
-    bool good = send_delta(self, moment, row, blobs, &sending, &position, error) &&
+    g_autoptr(GHashTable) blobs = NULL;
+    g_autofree char *blob_hash = NULL;
+    /* After the moment: a guest puts a key into its TPM before it writes what needs the key. */
+    bool good = changed_blobs(self, row, &blobs, &blob_hash, error) &&
+                send_delta(self, moment, row, blobs, &sending, &position, error) &&
                 note_acknowledged(self, moment, &sending, row->position + 1, checkpoint, blob_hash, error);
     sending_clear(&sending);
     g_free(self->sent_marker);

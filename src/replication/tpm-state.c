@@ -3,7 +3,6 @@
 #include "util/durable.h"
 #include "util/log.h"
 
-#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -20,13 +19,6 @@ tpm_state_is_name(const char *name)
     return name[0] == '-' && g_ascii_isxdigit(name[1]) && g_ascii_isxdigit(name[2]) && strcmp(name + 3, ".permall") == 0;
 }
 
-static bool
-fail_file(GError **error, const char *what, const char *path)
-{
-    g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED, "cannot %s TPM state '%s': %s", what, path, g_strerror(errno));
-    return false;
-}
-
 /* ---- reading ---- */
 
 static bool
@@ -34,8 +26,8 @@ read_file(const char *vm_uuid, const char *folder, const char *name, GHashTable 
 {
     g_autofree char *path = g_build_filename(folder, name, NULL);
     struct stat st;
-    if (lstat(path, &st) < 0)
-        return errno == ENOENT || fail_file(error, "look at", path);
+    if (lstat(path, &st) < 0) /* replaced just now: the next replication has it */
+        return true;
     if (!S_ISREG(st.st_mode) || st.st_size > TPM_STATE_MAX) {
         log_warning("tpm", vm_uuid, "'%s' is no state of a TPM (a regular file of at most %d bytes), continuing without it", path,
                     TPM_STATE_MAX);
@@ -80,26 +72,12 @@ tpm_state_read(const ReplicationContext *context, const char *vm_uuid, GHashTabl
 
 /* ---- installing ---- */
 
-/* swtpm's user must be able to pass through. */
-static bool
-make_passable(const char *folder, GError **error)
-{
-    if (mkdir(folder, 0711) < 0)
-        return errno == EEXIST || fail_file(error, "make a folder for", folder);
-    return chmod(folder, 0711) == 0 || fail_file(error, "open the folder of", folder);
-}
-
-/* @folder is STORAGE/UUID/VERSION. */
+/* @folder is STORAGE/UUID/VERSION; swtpm's user must be able to pass through the folders above it. */
 static bool
 make_folder(const char *folder, GError **error)
 {
     g_autofree char *of_vm = g_path_get_dirname(folder);
-    g_autofree char *storage = g_path_get_dirname(of_vm);
-    g_autofree char *above = g_path_get_dirname(storage);
-    if (g_mkdir_with_parents(above, 0755) < 0)
-        return fail_file(error, "make a folder for", above);
-    return make_passable(storage, error) && durable_remove_tree(of_vm, error) && make_passable(of_vm, error) &&
-           durable_mkdir(folder, error);
+    return durable_remove_tree(of_vm, error) && durable_mkdir_passable(of_vm, error) && durable_mkdir(folder, error);
 }
 
 bool

@@ -164,6 +164,68 @@ test_firmware(const void *data)
     g_assert_true((strstr(xml, "firmware=\"efi\"") != NULL) == efi);
 }
 
+static void
+test_secure_boot_is_asked_for_as_the_peer_has_it(void)
+{
+    static const struct {
+        const char *peer, *want; /* NULL: libvirt's choice */
+    } table[] = {
+        { "<os firmware='efi'/>", NULL },
+        { "<os firmware='efi'><firmware><feature enabled='yes' name='secure-boot'/></firmware></os>", "yes" },
+        { "<os firmware='efi'><firmware><feature enabled='no' name='secure-boot'/></firmware></os>", "no" },
+        { "<os><loader type='pflash' secure='yes'>/x.fd</loader></os>", "yes" },
+        { "<os><loader type='pflash'>/usr/share/OVMF/../../../EVIL.fd</loader></os>", "no" },
+        { "<os><loader type='pflash'>/usr/share/OVMF/no-such-image.fd</loader></os>", "no" },
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(table); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autofree char *peer = g_strdup_printf("<domain>%s</domain>", table[i].peer);
+        g_autofree char *xml = rebuild(peer, NULL, &error);
+        g_assert_no_error(error);
+        g_assert_null(strstr(xml, "<loader")); /* refused by libvirt beside firmware='efi' */
+        g_assert_nonnull(strstr(xml, "<os firmware=\"efi\">"));
+        g_autofree char *feature = g_strdup_printf("<feature enabled=\"%s\" name=\"secure-boot\"/>", table[i].want);
+        g_assert_true(strstr(xml, table[i].want != NULL ? feature : "<feature") == NULL ? table[i].want == NULL
+                                                                                       : table[i].want != NULL);
+    }
+}
+
+static void
+test_installed_firmware_is_taken_by_its_path(void)
+{
+    const char *image = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+    g_autoptr(GError) error = NULL;
+    if (!g_file_test(image, G_FILE_TEST_IS_REGULAR)) {
+        g_test_skip("OVMF (package ovmf) is not installed");
+        return;
+    }
+    g_autofree char *peer = g_strdup_printf("<domain><os firmware='efi'><loader type='pflash' EVIL='1'>%s</loader></os></domain>", image);
+    g_autofree char *xml = rebuild(peer, NULL, &error);
+    g_assert_no_error(error);
+    g_autofree char *loader = g_strdup_printf("<loader readonly=\"yes\" secure=\"no\" type=\"pflash\">%s</loader>", image);
+    g_assert_nonnull(strstr(xml, loader));
+    g_assert_null(strstr(xml, "firmware=\"efi\""));
+    g_assert_null(strstr(xml, "EVIL"));
+}
+
+static void
+test_a_tpm_without_its_state_is_left_out(void)
+{
+    static const char *const backends[] = {
+        "<backend type='emulator'><encryption secret='s'/></backend>", "<backend type='passthrough'/>",
+        "<backend type='emulator'><source type='dir' path='/x'/></backend>",
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(backends); i++) {
+        g_autoptr(GError) error = NULL;
+        g_auto(GStrv) left_out = NULL;
+        g_autofree char *peer = g_strdup_printf("<domain><devices><tpm>%s</tpm></devices></domain>", backends[i]);
+        g_autofree char *xml = rebuild(peer, &left_out, &error);
+        g_assert_no_error(error);
+        g_assert_null(strstr(xml, "<tpm"));
+        g_assert_true(g_strv_contains((const char *const *)left_out, "devices/tpm"));
+    }
+}
+
 /* ---- what is refused as a whole ---- */
 
 static const struct {
@@ -177,6 +239,7 @@ static const struct {
     { "external-entity", "<!DOCTYPE d [<!ENTITY e SYSTEM 'file:///etc/passwd'>]><domain><name>&e;</name></domain>" },
     { "entity-bomb", "<!DOCTYPE d [<!ENTITY a 'aa'><!ENTITY b '&a;&a;'>]><domain>&b;</domain>" },
     { "external-doctype", "<!DOCTYPE domain SYSTEM 'http://example.com/evil.dtd'><domain/>" },
+    { "qcow2-variables", "<domain><os firmware='efi'><nvram format='qcow2'>/x</nvram></os></domain>" },
     { "another-root", "<network><name>x</name></network>" },
     { "foreign-root", "<x:domain xmlns:x='urn:x'/>" },
     { "not-xml", "domain" },
@@ -349,6 +412,10 @@ main(int argc, char **argv)
         g_autofree char *path = g_strconcat("/rebuild-xml/firmware/", firmware[i].name, NULL);
         g_test_add_data_func(path, GSIZE_TO_POINTER(i), test_firmware);
     }
+    g_test_add_func("/rebuild-xml/secure-boot-is-asked-for-as-the-peer-has-it",
+                    test_secure_boot_is_asked_for_as_the_peer_has_it);
+    g_test_add_func("/rebuild-xml/installed-firmware-is-taken-by-its-path", test_installed_firmware_is_taken_by_its_path);
+    g_test_add_func("/rebuild-xml/a-tpm-without-its-state-is-left-out", test_a_tpm_without_its_state_is_left_out);
     for (size_t i = 0; i < G_N_ELEMENTS(refused); i++) {
         g_autofree char *path = g_strconcat("/rebuild-xml/refused/", refused[i].name, NULL);
         g_test_add_data_func(path, GSIZE_TO_POINTER(i), test_refused);

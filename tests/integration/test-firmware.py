@@ -2,6 +2,7 @@
 """UEFI variables and the state of a TPM belong to a point as the disks do: an older point starts with what it had."""
 
 import contextlib
+import datetime
 import os
 import subprocess
 import sys
@@ -39,6 +40,13 @@ def has_open(pid, path):
     return False
 
 
+def point_from_now_on(replica, uuid):
+    """The first recovery point whose moment is yet to come."""
+    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return hosts.wait_for(lambda: next((point for point in replica.points(uuid) if point["CreationTime"] > now), None),
+                          f"a recovery point after {now}")
+
+
 def variables_of(host):
     return host.domain_xml().find("os/nvram").text
 
@@ -70,10 +78,9 @@ def test_variables_are_those_of_the_point():
     with uefi_pair() as (primary, replica, guest, store):
         uuid = guest.uuid
         mark(store, b"old")
-        replica.wait_replication(uuid, 2)
-        older = replica.points(uuid)[-1]
+        older = point_from_now_on(replica, uuid)
         mark(store, b"new")
-        replica.wait_replication(uuid, 2)
+        point_from_now_on(replica, uuid)
         primary.stop()
 
         replica.failover(uuid, older)
@@ -113,15 +120,15 @@ def test_tpm_state_is_that_of_the_point():
         wanted = read(old), read(new)
         assert wanted[0] != wanted[1]
         os.replace(old, live)
-        replica.wait_replication(uuid, 2)
-        older = replica.points(uuid)[-1]
+        older = point_from_now_on(replica, uuid)
         os.replace(new, live)
-        replica.wait_replication(uuid, 2)
+        point_from_now_on(replica, uuid)
         primary.stop()
         assert not os.path.exists(there), "a replica that is not failed over has no TPM of its own"
 
         replica.failover(uuid, older)
-        assert read(there) == wanted[0] and os.stat(there).st_mode & 0o777 == 0o600
+        assert read(there) == wanted[0]
+        assert os.stat(there).st_mode & 0o777 == 0o600
         replica.power(uuid, hosts.POWER_ON)
         replica.serial().verdict()
         assert hosts.processes("swtpm", tpm_folder(replica, uuid)), "no swtpm runs on the state of the point"
