@@ -290,20 +290,17 @@ make_replica(ReplicationService *self, const LinkOffer *offer, StoreRelationship
     return true;
 }
 
-/* A repeated offer, or new settings, for a replica that is here. */
+/* A repeated offer for a replica that is here. New settings are not taken from a peer: whoever holds the primary could drop all
+ * recovery points by them. */
 static bool
-update_replica(Member *member, const LinkOffer *offer, bool update, GError **error)
+check_repeated_offer(Member *member, const LinkOffer *offer, bool update, GError **error)
 {
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
     if (g_ascii_strcasecmp(row->lineage, offer->lineage) != 0)
         return deny(error, "there is a replica of VM '%s' with another history here; remove its replication and its files first",
                     row->vm_name);
-    if (!update)
-        return true;
-    StoreRelationship *edit = relationship_edit(member->relationship);
-    g_free(edit->settings);
-    edit->settings = g_strdup(offer->settings);
-    return relationship_edit_end(member->relationship, edit, error);
+    return !update || deny(error, "the settings of VM '%s' cannot be changed; remove its replication and enable it again",
+                           row->vm_name);
 }
 
 static bool
@@ -319,7 +316,7 @@ op_offer(void *opaque, const LinkPeer *peer, const LinkOffer *offer, bool update
     g_autoptr(Member) member = service_find_member(self, offer->vm_uuid);
     if (member != NULL) {
         g_autoptr(Member) bound = find_bound(self, peer, offer->vm_uuid, error);
-        if (bound == NULL || !update_replica(bound, offer, update, error))
+        if (bound == NULL || !check_repeated_offer(bound, offer, update, error))
             return false;
         replica_position(bound->replica, ret_position);
         return true;

@@ -1,0 +1,124 @@
+/* A cycle: what changed since the last acknowledged checkpoint, as one log. */
+#include "replication/primary-private.h"
+
+#include "util/log.h"
+
+#include <string.h>
+
+static bool
+send_delta(Primary *self, Moment *moment, const StoreRelationship *row, GHashTable *blobs, Sending *sending,
+           LinkPosition *ret_position, GError **error)
+{
+    ChangeLogHeader header;
+    primary_fill_header(self, row, moment, CHANGE_LOG_DELTA, row->position + 1, POINT_KIND_STANDARD, &header);
+    if (!primary_sending_begin(self, &header, moment_taken(moment), NULL, sending, error))
+        return false;
+    for (unsigned i = 0; i < moment_disk_count(moment); i++) {
+        if (!primary_send_extents(moment, i, moment_disk(moment, i)->dirty, sending->writer, NULL, 0, error))
+            return false;
+    }
+    if (blobs != NULL && !primary_write_blobs(sending->writer, blobs, error))
+        return false;
+    return moment_check(moment, error) && primary_sending_finish(self, sending, ret_position, error);
+}
+
+bool
+primary_note_acknowledged(Primary *self, const Moment *moment, const Sending *sending, uint64_t position, const char *checkpoint,
+                  const char *blob_hash, GError **error)
+{
+    StoreRelationship *row = relationship_edit(self->relationship);
+    row->position = position;
+    memcpy(row->digest, sending->digest, sizeof row->digest);
+    if (moment_made_checkpoint(moment)) {
+        g_free(row->checkpoint);
+        row->checkpoint = g_strdup(checkpoint);
+    }
+    if (blob_hash != NULL) {
+        g_free(row->blob_hash);
+        row->blob_hash = g_strdup(blob_hash);
+    }
+    int64_t age = g_get_monotonic_time() - moment_taken(moment);
+    row->last_replication_usec = g_get_real_time() - age;
+    row->last_kind = POINT_KIND_STANDARD;
+    primary_add_sent(self, row, sending);
+    if (!relationship_edit_end(self->relationship, row, error))
+        return false;
+    relationship_set_captured(self->relationship, moment_taken(moment));
+    return true;
+}
+
+/* Blobs when they differ from what the replica has; @ret_hash tells them. */
+static bool
+changed_blobs(Primary *self, const StoreRelationship *row, GHashTable **ret_blobs, char **ret_hash, GError **error)
+{
+    g_autoptr(GHashTable) blobs = moment_blobs(self->context, row->vm_uuid, error);
+    if (blobs == NULL)
+        return false;
+    *ret_hash = primary_hash_of_blobs(blobs);
+    if (g_strcmp0(*ret_hash, row->blob_hash) != 0)
+        *ret_blobs = g_steal_pointer(&blobs);
+    return true;
+}
+
+/* A VM that is off and was sent whole, with its definition, needs no log; its copy is as young as this look at it. */
+static bool
+nothing_to_send(Primary *self, const StoreRelationship *row, char *const *targets, GError **error)
+{
+    if (self->sent_marker == NULL)
+        return false;
+    g_autofree char *marker = moment_marker_now(self->context, row->vm_uuid, (const char *const *)targets, row->checkpoint);
+    if (g_strcmp0(marker, self->sent_marker) != 0)
+        return false;
+    g_autoptr(GHashTable) blobs = NULL;
+    g_autofree char *blob_hash = NULL;
+    LinkPosition position;
+    if (!changed_blobs(self, row, &blobs, &blob_hash, error) || blobs != NULL ||
+        !link_client_position(self->client, row->vm_uuid, &position, error))
+        return false;
+    if (position.position != row->position || memcmp(position.digest, row->digest, sizeof row->digest) != 0) {
+        g_set_error(error, LINK_ERROR, LINK_ERROR_MISFIT, "the replica is no longer at the position that it acknowledged");
+        return false;
+    }
+    relationship_set_captured(self->relationship, g_get_monotonic_time());
+    return true;
+}
+
+bool
+primary_run_delta(Primary *self, const StoreRelationship *row, char *const *targets, GError **error)
+{
+    g_autoptr(GError) cause = NULL;
+    if (row->checkpoint == NULL)
+        return primary_changes_lost(self, "there is no checkpoint to start from", error);
+    if (nothing_to_send(self, row, targets, &cause))
+        return true;
+    if (cause != NULL) {
+        g_propagate_error(error, g_steal_pointer(&cause));
+        return false;
+    }
+    g_autofree char *checkpoint = primary_checkpoint_name(row, 'n', row->position + 1);
+    /* Left by a cycle that was not acknowledged. */
+    primary_drop_checkpoints(self->context, row->vm_uuid, row->checkpoint, NULL);
+    MomentRequest request = { .vm_uuid = row->vm_uuid, .disks = (const char *const *)targets,
+                              .incremental = row->checkpoint, .checkpoint = checkpoint,
+                              .timeout_sec = CAPTURE_TIMEOUT_SEC };
+    g_autoptr(Moment) moment = moment_open(self->context, &request, error);
+    if (moment == NULL)
+        return false;
+
+    Sending sending = { 0 };
+    LinkPosition position;
+    g_autoptr(GHashTable) blobs = NULL;
+    g_autofree char *blob_hash = NULL;
+    /* After the moment: a guest puts a key into its TPM before it writes what needs the key. */
+    bool good = changed_blobs(self, row, &blobs, &blob_hash, error) &&
+                send_delta(self, moment, row, blobs, &sending, &position, error) &&
+                primary_note_acknowledged(self, moment, &sending, row->position + 1, checkpoint, blob_hash, error);
+    primary_sending_clear(&sending);
+    g_free(self->sent_marker);
+    self->sent_marker = good ? g_strdup(moment_marker(moment)) : NULL;
+    bool made = moment_made_checkpoint(moment);
+    g_clear_pointer(&moment, moment_close);
+    if (made)
+        virt_checkpoint_delete(self->context->virt, row->vm_uuid, good ? row->checkpoint : checkpoint, NULL);
+    return good;
+}

@@ -1,0 +1,182 @@
+/* One log on its way: header, extents read at the moment, blobs. */
+#include "replication/primary-private.h"
+
+#include "replication/grain-hash.h"
+#include "util/log.h"
+
+#include <string.h>
+
+#define READS_IN_FLIGHT        8
+#define CHECKPOINT_PREFIX      "vr-"
+
+void
+primary_sending_clear(Sending *sending)
+{
+    change_log_writer_free(sending->writer);
+    link_upload_free(sending->upload);
+    memset(sending, 0, sizeof *sending);
+}
+
+void
+primary_fill_header(const Primary *self, const StoreRelationship *row, const Moment *moment, ChangeLogKind kind,
+            uint64_t position, PointKind point, ChangeLogHeader *header)
+{
+    memset(header, 0, sizeof *header);
+    header->kind = kind;
+    header->point_kind = point;
+    g_strlcpy(header->vm_uuid, row->vm_uuid, sizeof header->vm_uuid);
+    g_strlcpy(header->lineage, row->lineage, sizeof header->lineage);
+    header->base = row->position;
+    header->position = position;
+    if (kind != CHANGE_LOG_INITIAL)
+        memcpy(header->previous_digest, row->digest, sizeof header->previous_digest);
+    header->n_disks = moment_disk_count(moment);
+    for (unsigned i = 0; i < header->n_disks; i++) {
+        const MomentDisk *disk = moment_disk(moment, i);
+        g_strlcpy(header->disks[i].id, disk->id, sizeof header->disks[i].id);
+        header->disks[i].size_bytes = disk->size_bytes;
+    }
+}
+
+bool
+primary_sending_begin(Primary *self, const ChangeLogHeader *header, int64_t taken_usec, const char *token, Sending *sending,
+              GError **error)
+{
+    g_autoptr(RelationshipSettings) settings = relationship_settings(self->relationship);
+    sending->upload = link_client_send_log(self->client, relationship_vm(self->relationship), header, taken_usec, token, 0,
+                                           error);
+    if (sending->upload == NULL)
+        return false;
+    sending->writer = change_log_writer_new(link_upload_sink(sending->upload), header, settings->compression_enabled, error);
+    return sending->writer != NULL;
+}
+
+/* Bytes count as sent even when the log is not acknowledged. */
+bool
+primary_sending_finish(Primary *self, Sending *sending, LinkPosition *ret_position, GError **error)
+{
+    bool good = change_log_writer_end(sending->writer, sending->digest, error) &&
+                link_upload_finish(sending->upload, ret_position, error);
+    return good;
+}
+
+typedef struct {
+    ChangeLogWriter *writer;
+    unsigned         disk;
+    uint64_t         disk_size;
+    const uint8_t   *hashes;     /* (nullable) of the window */
+    uint64_t         window;     /* where the window starts */
+} PieceTarget;
+
+/* Writes the grains of a piece whose hash differs from the peer's, joining neighbours. */
+static bool
+write_different(PieceTarget *target, uint64_t offset, uint64_t length, const uint8_t *data, GError **error)
+{
+    uint64_t at = offset, end = offset + length, run = offset;
+    while (at < end) {
+        uint64_t next = MIN(at - at % CHANGE_LOG_GRAIN + CHANGE_LOG_GRAIN, end);
+        uint64_t grain = at - at % CHANGE_LOG_GRAIN;
+        bool whole = at == grain && next == MIN(grain + CHANGE_LOG_GRAIN, target->disk_size);
+        uint8_t hash[LINK_HASH_SIZE];
+        bool equal = false;
+        if (whole) {
+            grain_hash(data != NULL ? data + (at - offset) : NULL, next - at, hash);
+            equal = memcmp(hash, target->hashes + (grain - target->window) / CHANGE_LOG_GRAIN * LINK_HASH_SIZE,
+                           LINK_HASH_SIZE) == 0;
+        }
+        if (equal || next == end) {
+            uint64_t stop = equal ? at : next;
+            if (stop > run) {
+                bool good = data != NULL ? change_log_writer_data(target->writer, target->disk, run, data + (run - offset),
+                                                                  stop - run, error)
+                                         : change_log_writer_zero(target->writer, target->disk, run, stop - run, error);
+                if (!good)
+                    return false;
+            }
+            run = next;
+        }
+        at = next;
+    }
+    return true;
+}
+
+static bool
+write_piece(void *opaque, uint64_t offset, uint64_t length, const void *data, GError **error)
+{
+    PieceTarget *target = opaque;
+    if (target->hashes != NULL)
+        return write_different(target, offset, length, data, error);
+    if (data == NULL)
+        return change_log_writer_zero(target->writer, target->disk, offset, length, error);
+    return change_log_writer_data(target->writer, target->disk, offset, data, length, error);
+}
+
+/* Reads @extents of one disk at the moment into the log. @peer_hashes: for extents inside the window at @window. */
+bool
+primary_send_extents(Moment *moment, unsigned index, const ExtentSet *extents, ChangeLogWriter *writer,
+             const GByteArray *peer_hashes, uint64_t window, GError **error)
+{
+    if (extent_set_count(extents) == 0)
+        return true;
+    const MomentDisk *disk = moment_disk(moment, index);
+    uint64_t start = extent_set_at(extents, 0)->start;
+    uint64_t end = extent_set_at(extents, extent_set_count(extents) - 1)->end;
+    g_autoptr(ExtentSet) zeroes = NULL;
+    if (!disk_client_zeroes(disk->client, start, end, &zeroes, error))
+        return false;
+    PieceTarget target = { .writer = writer, .disk = index, .disk_size = disk->size_bytes,
+                           .hashes = peer_hashes != NULL ? peer_hashes->data : NULL, .window = window };
+    return disk_client_read_extents(disk->client, extents, zeroes, READS_IN_FLIGHT, moment_cancelled(moment), write_piece,
+                                    &target, NULL, error);
+}
+
+bool
+primary_write_blobs(ChangeLogWriter *writer, GHashTable *blobs, GError **error)
+{
+    g_autoptr(GList) names = g_list_sort(g_hash_table_get_keys(blobs), (GCompareFunc)strcmp);
+    for (GList *name = names; name != NULL; name = name->next) {
+        if (!change_log_writer_blob(writer, name->data, g_hash_table_lookup(blobs, name->data), error))
+            return false;
+    }
+    return true;
+}
+
+char *
+primary_hash_of_blobs(GHashTable *blobs)
+{
+    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+    g_autoptr(GList) names = g_list_sort(g_hash_table_get_keys(blobs), (GCompareFunc)strcmp);
+    for (GList *name = names; name != NULL; name = name->next) {
+        gsize length = 0;
+        const guchar *data = g_bytes_get_data(g_hash_table_lookup(blobs, name->data), &length);
+        g_checksum_update(sum, name->data, (gssize)strlen(name->data) + 1);
+        g_checksum_update(sum, data, (gssize)length);
+    }
+    return g_strdup(g_checksum_get_string(sum));
+}
+
+char *
+primary_checkpoint_name(const StoreRelationship *row, char what, uint64_t number)
+{
+    return g_strdup_printf(CHECKPOINT_PREFIX "%.8s-%c%" G_GUINT64_FORMAT, row->lineage, what, number);
+}
+
+/* Removes every checkpoint of ours but the ones to keep; failures are left for the next time. */
+void
+primary_drop_checkpoints(const ReplicationContext *context, const char *vm_uuid, const char *keep, const char *keep_too)
+{
+    g_auto(GStrv) names = virt_checkpoint_list(context->virt, vm_uuid, NULL);
+    for (char **name = names; name != NULL && *name != NULL; name++) {
+        if (!g_str_has_prefix(*name, CHECKPOINT_PREFIX) || g_strcmp0(*name, keep) == 0 || g_strcmp0(*name, keep_too) == 0)
+            continue;
+        g_autoptr(GError) error = NULL;
+        if (!virt_checkpoint_delete(context->virt, vm_uuid, *name, &error))
+            log_debug("cycle", vm_uuid, "checkpoint '%s' stays for now: %s", *name, error->message);
+    }
+}
+
+void
+primary_add_sent(Primary *self, StoreRelationship *row, const Sending *sending)
+{
+    row->bytes_sent += link_upload_sent(sending->upload);
+}

@@ -1,0 +1,265 @@
+/* The first copy and resynchronizations, pass by pass after a plan. */
+#include "replication/primary-private.h"
+
+#include "replication/plan.h"
+#include "util/durable.h"
+#include "util/log.h"
+
+#define PASS_BUDGET_USEC       (30 * G_USEC_PER_SEC) /* a pass begins no new window after that long */
+#define WINDOW_BYTES           LINK_HASHED_MAX /* what is read between two looks at the budget */
+
+typedef struct {
+    Primary                 *primary;
+    const StoreRelationship *row;
+    Plan                    *plan;
+    Moment                  *moment;
+    ChangeLogKind            kind;
+    uint64_t                 position; /* the copy leads to */
+} Pass;
+
+static bool
+add_dirty(Pass *pass, GError **error)
+{
+    const char *marker = moment_marker(pass->moment);
+    /* Nothing takes a bit out of the bitmap of a VM that is off: a plan that took them in at every pass would not come to an end. */
+    bool planned_before = marker != NULL && pass->plan->disks->len > 0 && g_strcmp0(marker, pass->primary->planned_marker) == 0;
+    for (unsigned i = 0; i < moment_disk_count(pass->moment) && !planned_before; i++) {
+        const MomentDisk *disk = moment_disk(pass->moment, i);
+        PlanDisk *planned = plan_disk(pass->plan, disk->id);
+        if (planned == NULL && disk->dirty == NULL) {
+            plan_add_disk(pass->plan, disk->id, disk->size_bytes);
+        } else if (planned == NULL) {
+            /* A plan that starts from a checkpoint: only what is dirty. */
+            planned = plan_add_disk(pass->plan, disk->id, disk->size_bytes);
+            extent_set_clear(planned->todo);
+            extent_set_add_set(planned->todo, disk->dirty);
+        } else {
+            plan_disk_resize(planned, disk->size_bytes);
+            if (disk->dirty != NULL)
+                extent_set_add_set(planned->todo, disk->dirty);
+        }
+    }
+    if (pass->plan->total_bytes == 0)
+        pass->plan->total_bytes = plan_left(pass->plan);
+    return true;
+}
+
+/* The part of @todo inside the window that starts at its first extent; (transfer full) */
+static ExtentSet *
+next_window(const ExtentSet *todo, uint64_t *ret_window)
+{
+    uint64_t first = extent_set_at(todo, 0)->start;
+    uint64_t window = first - first % CHANGE_LOG_GRAIN;
+    ExtentSet *part = extent_set_new();
+    for (size_t i = 0; i < extent_set_count(todo); i++) {
+        const Extent *extent = extent_set_at(todo, i);
+        if (extent->start >= window + WINDOW_BYTES)
+            break;
+        extent_set_add(part, extent->start, MIN(extent->end, window + WINDOW_BYTES) - extent->start);
+    }
+    *ret_window = window;
+    return part;
+}
+
+static bool
+ask_hashes(Primary *self, const char *vm_uuid, const char *disk, uint64_t offset, uint64_t length, GByteArray **ret_hashes,
+           GError **error)
+{
+    if (self->asker == NULL) {
+        g_autoptr(RelationshipSettings) settings = relationship_settings(self->relationship);
+        self->asker = primary_connect_peer(self->context, settings, error);
+    }
+    return self->asker != NULL && link_client_hashes(self->asker, vm_uuid, disk, offset, length, ret_hashes, error);
+}
+
+static bool
+send_window(Pass *pass, unsigned index, const ExtentSet *part, uint64_t window, Sending *sending, GError **error)
+{
+    const MomentDisk *disk = moment_disk(pass->moment, index);
+    g_autoptr(GByteArray) hashes = NULL;
+    if (pass->plan->compare) {
+        uint64_t length = MIN(disk->size_bytes - window, WINDOW_BYTES);
+        if (!ask_hashes(pass->primary, pass->row->vm_uuid, disk->id, window, length, &hashes, error))
+            return false;
+    }
+    return primary_send_extents(pass->moment, index, part, sending->writer, hashes, window, error);
+}
+
+/* Sends windows until all is sent or the budget is used up. What was sent is taken off the plan in memory. */
+static bool
+send_plan(Pass *pass, Sending *sending, GError **error)
+{
+    int64_t stop = g_get_monotonic_time() + PASS_BUDGET_USEC;
+    for (unsigned i = 0; i < moment_disk_count(pass->moment); i++) {
+        PlanDisk *planned = plan_disk(pass->plan, moment_disk(pass->moment, i)->id);
+        while (extent_set_count(planned->todo) > 0) {
+            if (g_get_monotonic_time() > stop || !moment_has_room(pass->moment) ||
+                relationship_should_yield(pass->primary->relationship))
+                return true;
+            uint64_t window;
+            g_autoptr(ExtentSet) part = next_window(planned->todo, &window);
+            if (!send_window(pass, i, part, window, sending, error))
+                return false;
+            extent_set_remove_set(planned->todo, part);
+            relationship_set_percent(pass->primary->relationship, plan_percent(pass->plan));
+        }
+    }
+    return true;
+}
+
+static bool
+send_pass(Pass *pass, const char *token, Sending *sending, GError **error)
+{
+    LinkPosition position;
+    ChangeLogHeader header;
+    primary_fill_header(pass->primary, pass->row, pass->moment, pass->kind, pass->position, POINT_KIND_NONE, &header);
+    return primary_sending_begin(pass->primary, &header, moment_taken(pass->moment), token, sending, error) &&
+           send_plan(pass, sending, error) && moment_check(pass->moment, error) &&
+           primary_sending_finish(pass->primary, sending, &position, error);
+}
+
+/* The closing log has no extents: it says that with the passes before it the copy is that of the moment. */
+static bool
+send_closing(Pass *pass, const char *token, Sending *sending, char **ret_blob_hash, GError **error)
+{
+    LinkPosition position;
+    ChangeLogHeader header;
+    g_autoptr(GHashTable) blobs = moment_blobs(pass->primary->context, pass->row->vm_uuid, error);
+    if (blobs == NULL)
+        return false;
+    *ret_blob_hash = primary_hash_of_blobs(blobs);
+    primary_fill_header(pass->primary, pass->row, pass->moment, pass->kind, pass->position, POINT_KIND_STANDARD, &header);
+    return primary_sending_begin(pass->primary, &header, moment_taken(pass->moment), token, sending, error) &&
+           primary_write_blobs(sending->writer, blobs, error) && primary_sending_finish(pass->primary, sending, &position, error);
+}
+
+static bool
+close_copy(Pass *pass, const char *token, GError **error)
+{
+    Primary *self = pass->primary;
+    Sending sending = { 0 };
+    g_autofree char *blob_hash = NULL;
+    bool good = send_closing(pass, token, &sending, &blob_hash, error);
+    if (good) {
+        StoreRelationship *row = relationship_edit(self->relationship);
+        row->initial_complete = true;
+        g_free(row->checkpoint);
+        row->checkpoint = g_strdup(pass->plan->checkpoint);
+        relationship_edit_end(self->relationship, row, NULL);
+        good = primary_note_acknowledged(self, pass->moment, &sending, pass->position, pass->plan->checkpoint, blob_hash, error) &&
+               relationship_move(self->relationship,
+                                 pass->kind == CHANGE_LOG_INITIAL ? OPERATION_INITIAL_DONE : OPERATION_RESYNC_DONE, error);
+    }
+    primary_sending_clear(&sending);
+    if (!good)
+        return false;
+    g_autofree char *path = primary_plan_path(self);
+    durable_unlink(path, NULL);
+    g_free(self->sent_marker);
+    self->sent_marker = g_strdup(moment_marker(pass->moment));
+    relationship_set_percent(self->relationship, 100);
+    g_autoptr(Job) job = relationship_job(self->relationship);
+    if (job != NULL)
+        job_end(job, NULL);
+    relationship_set_job(self->relationship, NULL);
+    log_notice("cycle", pass->row->vm_name, "%s complete after %u passes",
+               pass->kind == CHANGE_LOG_INITIAL ? "first copy" : "resynchronization", pass->plan->pass);
+    return true;
+}
+
+/* Opens the moment of a pass. When the changes since the last pass are lost, the plan starts over. */
+static bool
+open_pass(Pass *pass, char *const *targets, char **ret_checkpoint, GError **error)
+{
+    Primary *self = pass->primary;
+    primary_drop_checkpoints(self->context, pass->row->vm_uuid, pass->plan->checkpoint, pass->row->checkpoint);
+    g_autofree char *checkpoint = primary_checkpoint_name(pass->row, 'p', g_get_real_time());
+    MomentRequest request = { .vm_uuid = pass->row->vm_uuid, .disks = (const char *const *)targets,
+                              .incremental = pass->plan->checkpoint, .checkpoint = checkpoint,
+                              .timeout_sec = CAPTURE_TIMEOUT_SEC };
+    g_autoptr(GError) cause = NULL;
+    pass->moment = moment_open(self->context, &request, &cause);
+    if (pass->moment == NULL && g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_BITMAP_LOST)) {
+        log_notice("cycle", pass->row->vm_name, "%s; copying starts over", cause->message);
+        Plan *fresh = plan_new(pass->plan->compare || pass->row->initial_complete, NULL);
+        plan_free(pass->plan);
+        pass->plan = fresh;
+        request.incremental = NULL;
+        primary_drop_checkpoints(self->context, pass->row->vm_uuid, NULL, NULL);
+        g_clear_error(&cause);
+        pass->moment = moment_open(self->context, &request, &cause);
+    }
+    if (pass->moment == NULL) {
+        g_propagate_error(error, g_steal_pointer(&cause));
+        return false;
+    }
+    *ret_checkpoint = g_steal_pointer(&checkpoint);
+    return true;
+}
+
+static bool
+finish_pass(Pass *pass, const char *checkpoint, const char *token, GError **error)
+{
+    Primary *self = pass->primary;
+    pass->plan->pass++;
+    if (moment_made_checkpoint(pass->moment)) {
+        g_free(pass->plan->checkpoint);
+        pass->plan->checkpoint = g_strdup(checkpoint);
+    }
+    g_autofree char *path = primary_plan_path(self);
+    if (!plan_save(pass->plan, path, error))
+        return false;
+    g_free(self->planned_marker);
+    self->planned_marker = g_strdup(moment_marker(pass->moment));
+    return plan_left(pass->plan) > 0 || close_copy(pass, token, error);
+}
+
+static bool
+run_pass_with(Pass *pass, char *const *targets, GError **error)
+{
+    Primary *self = pass->primary;
+    g_autofree char *checkpoint = NULL;
+    if (!open_pass(pass, targets, &checkpoint, error) || !add_dirty(pass, error))
+        return false;
+    g_autofree char *token = primary_pass_token(pass->row, pass->plan->pass + 1);
+    Sending sending = { 0 };
+    bool good = send_pass(pass, token, &sending, error);
+    if (sending.upload != NULL) {
+        StoreRelationship *row = relationship_edit(self->relationship);
+        primary_add_sent(self, row, &sending);
+        relationship_edit_end(self->relationship, row, NULL);
+    }
+    primary_sending_clear(&sending);
+    return good && finish_pass(pass, checkpoint, token, error);
+}
+
+bool
+primary_run_pass(Primary *self, const StoreRelationship *row, char *const *targets, GError **error)
+{
+    g_autofree char *path = primary_plan_path(self);
+    g_autoptr(GError) damaged = NULL;
+    Plan *plan = plan_load(path, &damaged);
+    if (damaged != NULL)
+        log_warning("cycle", row->vm_name, "%s; copying starts over", damaged->message);
+    bool initial = row->state == STATE_WAITING_INITIAL;
+    if (plan == NULL)
+        plan = plan_new(!initial, NULL);
+    Pass pass = { .primary = self, .row = row, .plan = plan,
+                  .kind = initial ? CHANGE_LOG_INITIAL : CHANGE_LOG_RESYNC,
+                  .position = initial ? 0 : row->position + 1 };
+    bool good = run_pass_with(&pass, targets, error);
+    moment_close(pass.moment);
+    plan_free(pass.plan);
+    return good;
+}
+
+/* A delta that never fits the scratch space is sent in passes, from the checkpoint that it would have started from. */
+bool
+primary_turn_to_passes(Primary *self, const StoreRelationship *row, GError **error)
+{
+    if (!primary_changes_lost(self, "the changes of one cycle do not fit the scratch space: sending them in passes", error))
+        return false;
+    g_autoptr(Plan) plan = plan_new(false, row->checkpoint);
+    g_autofree char *path = primary_plan_path(self);
+    return plan_save(plan, path, error);
+}

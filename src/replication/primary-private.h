@@ -1,0 +1,76 @@
+/* primary-private: the inside of a Primary, for the files that make it up: primary.c (agreements, what to do now), primary-log.c
+ * (one log on its way), primary-delta.c (a cycle), primary-pass.c (first copy and resynchronization).
+ */
+#pragma once
+
+#include "link/link.h"
+#include "replication/moment.h"
+#include "replication/primary.h"
+
+#define CAPTURE_TIMEOUT_SEC    120           /* a job open longer than that is given up */
+
+struct Primary {
+    const ReplicationContext *context;
+    Relationship *relationship;
+    LinkClient   *client;
+    LinkClient   *asker;       /* for questions while `client` is sending; made when needed */
+    int64_t       contact_usec; /* monotonic; of the last good exchange */
+    bool          agreed;      /* positions were compared since the last failure */
+    unsigned      give_ups;    /* captures in a row that were given up for the guest's sake */
+    char         *sent_marker; /* the VM is off and all of that was sent */
+    char         *planned_marker; /* the VM is off and what is dirty in that is in the plan, or was sent */
+};
+
+typedef struct {
+    LinkUpload      *upload;
+    ChangeLogWriter *writer;
+    uint8_t          digest[CHANGE_LOG_DIGEST_SIZE];
+} Sending;
+
+/* ---- primary.c ---- */
+/* A connection that is made when it is first used; (transfer full) */
+LinkClient *primary_connect_peer(const ReplicationContext *context, const RelationshipSettings *settings,
+                                 GError **error);
+/* Notes that a resynchronization is needed, durably; the plan of an earlier one goes. */
+bool primary_changes_lost(Primary *self, const char *why, GError **error);
+/* (transfer full) */
+char *primary_plan_path(const Primary *self);
+/* What the replica keeps to tell which pass it has; (transfer full) */
+char *primary_pass_token(const StoreRelationship *row, unsigned pass);
+
+/* ---- primary-log.c ---- */
+void primary_sending_clear(Sending *sending);
+/* A log that continues @row, of the moment. */
+void primary_fill_header(const Primary *self, const StoreRelationship *row, const Moment *moment,
+                         ChangeLogKind kind, uint64_t position, PointKind point, ChangeLogHeader *header);
+/* Connects and writes the header; clear @sending whatever comes of it. */
+bool primary_sending_begin(Primary *self, const ChangeLogHeader *header, int64_t taken_usec, const char *token,
+                           Sending *sending, GError **error);
+/* END, then waits for the acknowledgement. */
+bool primary_sending_finish(Primary *self, Sending *sending, LinkPosition *ret_position, GError **error);
+/* Reads @extents of one disk at the moment into the log. @peer_hashes (nullable): of the window that starts at byte @window; what has the
+ * same hash is left out. */
+bool primary_send_extents(Moment *moment, unsigned index, const ExtentSet *extents, ChangeLogWriter *writer,
+                          const GByteArray *peer_hashes, uint64_t window, GError **error);
+/* All of a table as moment_blobs() gives. */
+bool primary_write_blobs(ChangeLogWriter *writer, GHashTable *blobs, GError **error);
+/* Tells whether blobs changed; (transfer full) */
+char *primary_hash_of_blobs(GHashTable *blobs);
+/* @what: 'n' a cycle, 'p' a pass; (transfer full) */
+char *primary_checkpoint_name(const StoreRelationship *row, char what, uint64_t number);
+/* Removes every checkpoint of ours but the ones to keep (nullable); failures are left for the next time. */
+void primary_drop_checkpoints(const ReplicationContext *context, const char *vm_uuid, const char *keep,
+                              const char *keep_too);
+/* Bytes count as sent even when the log is not acknowledged. */
+void primary_add_sent(Primary *self, StoreRelationship *row, const Sending *sending);
+
+/* ---- primary-delta.c ---- */
+bool primary_run_delta(Primary *self, const StoreRelationship *row, char *const *targets, GError **error);
+/* @position is durable on the replica: notes it, with the checkpoint that the next delta starts from. */
+bool primary_note_acknowledged(Primary *self, const Moment *moment, const Sending *sending, uint64_t position,
+                               const char *checkpoint, const char *blob_hash, GError **error);
+
+/* ---- primary-pass.c ---- */
+bool primary_run_pass(Primary *self, const StoreRelationship *row, char *const *targets, GError **error);
+/* A delta that never fits the scratch space is sent in passes, from the checkpoint that it would have started from. */
+bool primary_turn_to_passes(Primary *self, const StoreRelationship *row, GError **error);

@@ -1,0 +1,41 @@
+/* replica-private: the inside of a Replica, for the files that make it up: replica.c (disks, domain, start), replica-apply.c,
+ * replica-receive.c.
+ */
+#pragma once
+
+#include "replication/disk-target.h"
+#include "replication/replica.h"
+
+struct Replica {
+    gint references;
+    const ReplicationContext *context;
+    Relationship *relationship;
+    void (*wake)(void *opaque);
+    void *wake_opaque;
+
+    GMutex receive_lock; /* one stream at a time; taken before any lock of the relationship */
+    GMutex backlog_lock;
+    GCond  applied;      /* signalled with backlog_lock when a log was applied */
+
+    /* under the relationship's work or operation */
+    bool               checked;       /* what is on disk is what the store says */
+    DiskTarget        *disks;
+    ChangeLogCaptured *captured;      /* what the undo logs from captured_base on hold */
+    uint64_t           captured_base;
+    int64_t            pruned_usec;
+};
+
+/* All of these under the relationship's work or operation. */
+
+/* Is what is on disk what the store says? Nothing opens the disks before this was true once. */
+bool replica_check_folder(Replica *self, GError **error);
+/* Gives the domain its new definition when an applied log brought one. */
+void replica_redefine_if_changed(Replica *self, const StoreRelationship *row);
+/* What the disks hold, into the position file. */
+bool replica_write_position(const StoreRelationship *row, uint64_t position, const uint8_t *digest, GError **error);
+/* Makes `captured` hold what the undo logs from @base on hold. */
+bool replica_load_captured(Replica *self, const StoreRelationship *row, uint64_t base, GError **error);
+/* Writes the inverse of the log in @fd as undo @undo, durably. */
+bool replica_capture_undo(Replica *self, const StoreRelationship *row, int fd, StoreUndo *undo, GError **error);
+/* Applies the log in @fd, from where it stands. */
+bool replica_apply_log(Replica *self, int fd, GError **error);

@@ -1,0 +1,536 @@
+/* Receiving: logs of every kind from the link, and the questions a primary asks. */
+#include "replication/replica-private.h"
+
+#include "replication/grain-hash.h"
+#include "replication/points.h"
+#include "replication/replica-folder.h"
+#include "util/durable.h"
+#include "util/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define BACKLOG_MAX        16                        /* received but unapplied logs; part of the failover time */
+#define SPACE_CHECK_BYTES  (64ull * 1024 * 1024)     /* staged between two looks at the free space */
+#define FREE_SPACE_MIN     (256ull * 1024 * 1024)    /* bytes left on the replica's file system before logs are refused */
+
+static bool
+refuse(GError **error, int code, const char *format, ...) G_GNUC_PRINTF(3, 4);
+
+static bool
+refuse(GError **error, int code, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    g_autofree char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    g_set_error_literal(error, LINK_ERROR, code, text);
+    return false;
+}
+
+static bool
+same_disks(const StoreRelationship *row, const ChangeLogHeader *header, GError **error)
+{
+    g_auto(GStrv) ids = replica_folder_disks(row->folder, error);
+    if (ids == NULL)
+        return false;
+    bool same = g_strv_length(ids) == header->n_disks;
+    for (unsigned i = 0; same && i < header->n_disks; i++)
+        same = g_strv_contains((const char *const *)ids, header->disks[i].id);
+    return same || refuse(error, LINK_ERROR_MISFIT, "the log is for another set of disks");
+}
+
+/* Is a log of this kind expected now? */
+static bool
+check_state(const StoreRelationship *row, ChangeLogKind kind, GError **error)
+{
+    bool good = false;
+    if (kind == CHANGE_LOG_INITIAL)
+        good = row->state == STATE_WAITING_INITIAL;
+    else if (kind == CHANGE_LOG_DELTA)
+        good = row->state == STATE_REPLICATING;
+    else if (kind == CHANGE_LOG_RESYNC)
+        good = row->state == STATE_REPLICATING || row->state == STATE_RESYNCHRONIZING;
+    if (good)
+        return true;
+    if (row->state == STATE_RECOVERED || row->state == STATE_FAILOVER_RUNNING)
+        return refuse(error, LINK_ERROR_STATE, "the replica is failed over: changes are held back until it is reverted");
+    return refuse(error, LINK_ERROR_STATE, "the replica does not take this now, its state: %s",
+                  replication_state_name(row->state));
+}
+
+static bool
+check_space(const StoreRelationship *row, GError **error)
+{
+    struct statvfs fs;
+    if (statvfs(row->folder, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < FREE_SPACE_MIN)
+        return refuse(error, LINK_ERROR_NO_SPACE, "less than %llu MiB are free in '%s' on the replica host",
+                      FREE_SPACE_MIN / 1024 / 1024, row->folder);
+    return true;
+}
+
+/* Copies what a reader takes from a source into a file. A peer may send what it likes: the disks of other replicas are on the same
+ * file system, so it is never filled. */
+typedef struct {
+    ChangeLogSource source;
+    const StoreRelationship *row;
+    int             fd;
+    uint64_t        unchecked; /* bytes since the last look at the free space */
+} Tee;
+
+static ssize_t
+tee_read(void *opaque, void *buffer, size_t length, GError **error)
+{
+    Tee *tee = opaque;
+    ssize_t n = tee->source.read(tee->source.opaque, buffer, length, error);
+    if (n <= 0)
+        return n;
+    tee->unchecked += (uint64_t)n;
+    if (tee->unchecked > SPACE_CHECK_BYTES) {
+        if (!check_space(tee->row, error))
+            return -1;
+        tee->unchecked = 0;
+    }
+    ChangeLogSink sink = change_log_sink_fd(&tee->fd);
+    return sink.write(sink.opaque, buffer, (size_t)n, error) ? n : -1;
+}
+
+static bool
+read_to_end(ChangeLogReader *reader, uint8_t *ret_digest, GError **error)
+{
+    for (;;) {
+        ChangeLogRecord record;
+        if (!change_log_reader_next(reader, &record, error))
+            return false;
+        if (record.type == CHANGE_LOG_RECORD_END) {
+            memcpy(ret_digest, record.digest, CHANGE_LOG_DIGEST_SIZE);
+            return true;
+        }
+    }
+}
+
+static bool
+sync_and_rename(int fd, const char *part, const char *path, GError **error)
+{
+    if (fsync(fd) < 0) {
+        unlink(part);
+        return refuse(error, LINK_ERROR_NO_SPACE, "cannot sync the staged log: %s", g_strerror(errno));
+    }
+    return durable_rename(part, path, error);
+}
+
+static bool
+wait_for_backlog(Replica *self, GError **error)
+{
+    g_mutex_lock(&self->backlog_lock);
+    bool good = true;
+    for (;;) {
+        g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
+        if (row->position - row->applied < BACKLOG_MAX)
+            break;
+        int64_t deadline = g_get_monotonic_time() + 20 * G_USEC_PER_SEC;
+        if (!g_cond_wait_until(&self->applied, &self->backlog_lock, deadline)) {
+            good = refuse(error, LINK_ERROR_STATE, "the replica is behind with applying");
+            break;
+        }
+    }
+    g_mutex_unlock(&self->backlog_lock);
+    return good;
+}
+
+static bool
+note_received(Replica *self, const ChangeLogHeader *header, const uint8_t *digest, int64_t captured_usec, GError **error)
+{
+    g_autoptr(RelationshipSettings) settings = relationship_settings(self->relationship);
+    int64_t age = g_get_monotonic_time() - captured_usec;
+    int64_t taken = g_get_real_time() - age;
+    if (!points_received(self->context, header->vm_uuid, settings, header->position, header->point_kind, taken, error))
+        return false;
+    StoreRelationship *row = relationship_edit(self->relationship);
+    ReplicationState next;
+    if (row->state != STATE_REPLICATING && row->state != STATE_RESYNCHRONIZING && row->state != STATE_WAITING_INITIAL) {
+        relationship_edit_cancel(self->relationship, row);
+        return refuse(error, LINK_ERROR_STATE, "the replica's state changed while the log was received");
+    }
+    row->position = header->position;
+    memcpy(row->digest, digest, CHANGE_LOG_DIGEST_SIZE);
+    row->last_replication_usec = taken;
+    row->last_kind = header->point_kind;
+    if (header->kind != CHANGE_LOG_DELTA) {
+        row->initial_complete = true;
+        row->applied = header->position;
+        memcpy(row->applied_digest, digest, CHANGE_LOG_DIGEST_SIZE);
+        row->last_apply_usec = g_get_real_time();
+        row->resync_passes = 0;
+        Operation done = header->kind == CHANGE_LOG_INITIAL ? OPERATION_INITIAL_DONE : OPERATION_RESYNC_DONE;
+        if (state_table_next(row->mode, row->state, row->resume_state, done, &next, NULL))
+            row->state = next;
+    }
+    if (!relationship_edit_end(self->relationship, row, error))
+        return false;
+    relationship_set_captured(self->relationship, captured_usec);
+    return true;
+}
+
+/* ---- a delta: staged, verified, durable, then acknowledged ---- */
+
+static bool
+receive_delta(Replica *self, const StoreRelationship *row, ChangeLogReader *reader, const char *part, int fd,
+              int64_t captured_usec, GError **error)
+{
+    const ChangeLogHeader *header = change_log_reader_header(reader);
+    if (header->position != header->base + 1)
+        return refuse(error, LINK_ERROR_MISFIT, "a cycle must lead to the next position");
+    uint8_t digest[CHANGE_LOG_DIGEST_SIZE];
+    g_autofree char *path = replica_staging_path(row->folder, header->position);
+    if (!wait_for_backlog(self, error) || !read_to_end(reader, digest, error) ||
+        !sync_and_rename(fd, part, path, error) || !note_received(self, header, digest, captured_usec, error))
+        return false;
+    self->wake(self->wake_opaque);
+    return true;
+}
+
+/* Begins the work of applying what was received. While it came in no work was held, so that an operation, a failover too, may
+ * have been there: what is under an overlay now must not be written. */
+static bool
+begin_receiving_work(Replica *self, ChangeLogKind kind, GError **error)
+{
+    if (!relationship_begin_work(self->relationship))
+        return refuse(error, LINK_ERROR_STATE, "another operation on the replica is running");
+    g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
+    if (check_state(row, kind, error))
+        return true;
+    relationship_end_work(self->relationship);
+    return false;
+}
+
+/* ---- passes of a resynchronization: staged like a delta, applied before they are acknowledged ---- */
+
+static bool
+apply_resync_pass(Replica *self, const StoreRelationship *row, const ChangeLogHeader *header, int fd, const char *token,
+                  GError **error)
+{
+    StoreUndo undo = { .vm_uuid = row->vm_uuid, .position = header->position, .base = header->base,
+                       .pass = row->resync_passes + 1 };
+    if (row->resync_passes == 0 || self->captured_base != header->base)
+        g_clear_pointer(&self->captured, change_log_captured_free);
+    /* The number is noted first: an undo that a crash leaves behind is never overwritten by the next pass. */
+    StoreRelationship *edit = relationship_edit(self->relationship);
+    edit->resync_passes = undo.pass;
+    g_free(edit->pass_token);
+    edit->pass_token = g_strdup(token);
+    if (!relationship_edit_end(self->relationship, edit, error))
+        return false;
+    return replica_load_captured(self, row, header->base, error) && replica_capture_undo(self, row, fd, &undo, error) &&
+           replica_apply_log(self, fd, error);
+}
+
+static bool
+finish_resync(Replica *self, const StoreRelationship *row, const ChangeLogHeader *header, const uint8_t *digest,
+              int64_t captured_usec, GError **error)
+{
+    if (header->point_kind == POINT_KIND_NONE)
+        return true;
+    return replica_write_position(row, header->position, digest, error) &&
+           note_received(self, header, digest, captured_usec, error);
+}
+
+static bool
+apply_resync(Replica *self, const ChangeLogHeader *header, int fd, const uint8_t *digest, const char *token,
+             int64_t captured_usec, GError **error)
+{
+    if (!replica_open_disks(self, error) || !replica_apply_pending(self, error))
+        return false;
+    g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
+    if (row->state == STATE_REPLICATING && !relationship_move(self->relationship, OPERATION_RESYNC, error))
+        return false;
+    if (lseek(fd, 0, SEEK_SET) < 0)
+        return refuse(error, LINK_ERROR_FAILED, "cannot read the staged log");
+    if (!apply_resync_pass(self, row, header, fd, token, error) ||
+        !finish_resync(self, row, header, digest, captured_usec, error)) {
+        replica_close_disks(self);
+        return false;
+    }
+    replica_redefine_if_changed(self, row);
+    return true;
+}
+
+static bool
+receive_resync(Replica *self, const StoreRelationship *row, ChangeLogReader *reader, const char *part, int fd,
+               int64_t captured_usec, const char *token, GError **error)
+{
+    const ChangeLogHeader *header = change_log_reader_header(reader);
+    if (header->position != header->base + 1)
+        return refuse(error, LINK_ERROR_MISFIT, "a resynchronization must lead to the next position");
+    uint8_t digest[CHANGE_LOG_DIGEST_SIZE];
+    g_autofree char *path = replica_resync_staging_path(row->folder);
+    if (!read_to_end(reader, digest, error) || !sync_and_rename(fd, part, path, error))
+        return false;
+    if (!begin_receiving_work(self, CHANGE_LOG_RESYNC, error)) {
+        unlink(path);
+        return false;
+    }
+    bool good = apply_resync(self, header, fd, digest, token, captured_usec, error);
+    relationship_end_work(self->relationship);
+    unlink(path);
+    return good;
+}
+
+/* ---- passes of the first copy: applied as they come ---- */
+
+/* Gives a log whose header was read already once more from its start. */
+typedef struct {
+    GByteArray     *seen;
+    size_t          offset;
+    ChangeLogSource rest;
+} Replay;
+
+static ssize_t
+replay_read(void *opaque, void *buffer, size_t length, GError **error)
+{
+    Replay *replay = opaque;
+    if (replay->offset < replay->seen->len) {
+        size_t n = MIN(length, replay->seen->len - replay->offset);
+        memcpy(buffer, replay->seen->data + replay->offset, n);
+        replay->offset += n;
+        return (ssize_t)n;
+    }
+    return replay->rest.read(replay->rest.opaque, buffer, length, error);
+}
+
+typedef struct {
+    ChangeLogSource source;
+    GByteArray     *seen;
+} Recorder;
+
+static ssize_t
+recorder_read(void *opaque, void *buffer, size_t length, GError **error)
+{
+    Recorder *recorder = opaque;
+    ssize_t n = recorder->source.read(recorder->source.opaque, buffer, length, error);
+    if (n > 0)
+        g_byte_array_append(recorder->seen, buffer, (guint)n);
+    return n;
+}
+
+/* The digest of a log passes by at its end only: the last record of an applied closing log. */
+typedef struct {
+    Replay         *replay;
+    Relationship   *relationship;
+    GByteArray     *all; /* (nullable): a closing log is small and is kept whole to get its digest */
+} Closing;
+
+static ssize_t
+closing_read(void *opaque, void *buffer, size_t length, GError **error)
+{
+    Closing *closing = opaque;
+    if (relationship_should_yield(closing->relationship)) {
+        refuse(error, LINK_ERROR_STATE, "an operation on the replica waits; send the pass again");
+        return -1;
+    }
+    ssize_t n = replay_read(closing->replay, buffer, length, error);
+    if (n > 0 && closing->all != NULL) {
+        if (closing->all->len + (size_t)n > 2 * CHANGE_LOG_BLOB_MAX + CHANGE_LOG_RECORD_MAX) {
+            refuse(error, LINK_ERROR_PROTOCOL, "a closing log may hold blobs only");
+            return -1;
+        }
+        g_byte_array_append(closing->all, buffer, (guint)n);
+    }
+    return n;
+}
+
+static bool
+apply_initial(Replica *self, const StoreRelationship *row, const ChangeLogHeader *header, Replay *replay,
+              const char *token, int64_t captured_usec, GError **error)
+{
+    bool last = header->point_kind != POINT_KIND_NONE;
+    g_autoptr(GByteArray) all = last ? g_byte_array_new() : NULL;
+    Closing closing = { replay, self->relationship, all };
+    ChangeLogSource source = { closing_read, &closing };
+    if (!replica_open_disks(self, error))
+        return false;
+    ChangeLogTarget target = disk_target_as_target(self->disks);
+    if (!change_log_apply(source, &target, error)) {
+        replica_close_disks(self);
+        return false;
+    }
+    StoreRelationship *edit = relationship_edit(self->relationship);
+    g_free(edit->pass_token);
+    edit->pass_token = g_strdup(token);
+    if (!relationship_edit_end(self->relationship, edit, error))
+        return false;
+    if (!last)
+        return true;
+    ChangeLogMemory memory = { all->data, all->len, 0 };
+    ChangeLogSummary summary;
+    if (!change_log_verify(change_log_source_memory(&memory), &summary, error) ||
+        !replica_write_position(row, 0, summary.digest, error) ||
+        !note_received(self, header, summary.digest, captured_usec, error))
+        return false;
+    replica_redefine_if_changed(self, row);
+    log_notice("replica", row->vm_name, "first copy complete");
+    return true;
+}
+
+static bool
+receive_initial(Replica *self, const StoreRelationship *row, const ChangeLogHeader *header, Replay *replay, const char *token,
+                int64_t captured_usec, GError **error)
+{
+    if (!begin_receiving_work(self, CHANGE_LOG_INITIAL, error))
+        return false;
+    bool good = apply_initial(self, row, header, replay, token, captured_usec, error);
+    relationship_end_work(self->relationship);
+    return good;
+}
+
+/* ---- any log ---- */
+
+static bool
+check_header(const StoreRelationship *row, const ChangeLogHeader *header, GError **error)
+{
+    static const uint8_t none[CHANGE_LOG_DIGEST_SIZE];
+    bool initial = header->kind == CHANGE_LOG_INITIAL;
+    g_autoptr(GError) cause = NULL;
+    if (!check_state(row, header->kind, error))
+        return false;
+    if (!change_log_fits(header, row->vm_uuid, row->lineage, initial ? 0 : row->position, initial ? none : row->digest,
+                         &cause))
+        return refuse(error, LINK_ERROR_MISFIT, "%s", cause->message);
+    return same_disks(row, header, error) && check_space(row, error);
+}
+
+static bool
+receive_staged(Replica *self, const StoreRelationship *row, Replay *replay, int64_t captured_usec, const char *token,
+               GError **error)
+{
+    g_autofree char *part = g_build_filename(row->folder, "staging", "incoming.part", NULL);
+    Tee tee = { .source = { replay_read, replay }, .row = row,
+                .fd = open(part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) };
+    if (tee.fd < 0)
+        return refuse(error, LINK_ERROR_FAILED, "cannot create '%s': %s", part, g_strerror(errno));
+    ChangeLogSource source = { tee_read, &tee };
+    g_autoptr(ChangeLogReader) reader = change_log_reader_new(source, error);
+    bool good = false;
+    if (reader != NULL) {
+        bool delta = change_log_reader_header(reader)->kind == CHANGE_LOG_DELTA;
+        good = delta ? receive_delta(self, row, reader, part, tee.fd, captured_usec, error)
+                     : receive_resync(self, row, reader, part, tee.fd, captured_usec, token, error);
+    }
+    close(tee.fd);
+    if (!good)
+        unlink(part);
+    return good;
+}
+
+static bool
+receive_locked(Replica *self, ChangeLogSource log, int64_t age_usec, const char *token, GError **error)
+{
+    int64_t captured = g_get_monotonic_time() - MAX(age_usec, 0);
+    g_autoptr(GByteArray) seen = g_byte_array_new();
+    Recorder recorder = { log, seen };
+    ChangeLogSource recording = { recorder_read, &recorder };
+    g_autoptr(ChangeLogReader) reader = change_log_reader_new(recording, error);
+    if (reader == NULL)
+        return false;
+    g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
+    ChangeLogHeader header = *change_log_reader_header(reader);
+    if (!check_header(row, &header, error))
+        return false;
+    Replay replay = { seen, 0, log };
+    if (header.kind == CHANGE_LOG_INITIAL)
+        return receive_initial(self, row, &header, &replay, token, captured, error);
+    return receive_staged(self, row, &replay, captured, token, error);
+}
+
+bool
+replica_receive(Replica *self, ChangeLogSource log, int64_t age_usec, const char *pass_token, LinkPosition *ret_position,
+                GError **error)
+{
+    if (!g_mutex_trylock(&self->receive_lock))
+        return refuse(error, LINK_ERROR_STATE, "another log of this VM is being received");
+    bool good = receive_locked(self, log, age_usec, pass_token, error);
+    g_mutex_unlock(&self->receive_lock);
+    if (good)
+        replica_position(self, ret_position);
+    return good;
+}
+
+void
+replica_position(Replica *self, LinkPosition *ret_position)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
+    memset(ret_position, 0, sizeof *ret_position);
+    ret_position->state = row->state;
+    g_strlcpy(ret_position->lineage, row->lineage, sizeof ret_position->lineage);
+    ret_position->initial_complete = row->initial_complete;
+    ret_position->position = row->position;
+    ret_position->applied = row->applied;
+    memcpy(ret_position->digest, row->digest, sizeof ret_position->digest);
+    if (row->pass_token != NULL)
+        g_strlcpy(ret_position->pass_token, row->pass_token, sizeof ret_position->pass_token);
+}
+
+/* ---- hashes ---- */
+
+static bool
+hash_range(DiskClient *client, uint64_t offset, uint64_t length, GByteArray *hashes, GError **error)
+{
+    g_autofree uint8_t *buffer = g_malloc(CHANGE_LOG_RECORD_MAX);
+    uint64_t end = offset + length;
+    while (offset < end) {
+        uint64_t part = MIN(end - offset, CHANGE_LOG_RECORD_MAX);
+        if (!disk_client_read(client, offset, buffer, part, error))
+            return false;
+        for (uint64_t at = 0; at < part; at += CHANGE_LOG_GRAIN) {
+            uint8_t hash[LINK_HASH_SIZE];
+            grain_hash(buffer + at, MIN(part - at, CHANGE_LOG_GRAIN), hash);
+            g_byte_array_append(hashes, hash, sizeof hash);
+        }
+        offset += part;
+    }
+    return true;
+}
+
+static bool
+hashes_locked(Replica *self, const char *disk, uint64_t offset, uint64_t length, GByteArray *hashes, GError **error)
+{
+    if (!replica_open_disks(self, error) || !replica_apply_pending(self, error))
+        return false;
+    DiskClient *client = disk_target_client(self->disks, disk, error);
+    if (client == NULL)
+        return false;
+    uint64_t size = disk_client_size(client);
+    /* Space the replica has not got yet differs from anything: an empty hash there. */
+    uint64_t there = offset < size ? MIN(length, size - offset) : 0;
+    there -= there < length ? there % CHANGE_LOG_GRAIN : 0;
+    if (!hash_range(client, offset, there, hashes, error))
+        return false;
+    guint wanted = (guint)((length + CHANGE_LOG_GRAIN - 1) / CHANGE_LOG_GRAIN * LINK_HASH_SIZE);
+    guint have = hashes->len;
+    if (have < wanted) {
+        g_byte_array_set_size(hashes, wanted);
+        memset(hashes->data + have, 0, wanted - have);
+    }
+    return true;
+}
+
+bool
+replica_hashes(Replica *self, const char *disk, uint64_t offset, uint64_t length, GByteArray *hashes, GError **error)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
+    g_auto(GStrv) ids = replica_folder_disks(row->folder, error);
+    if (ids == NULL)
+        return false;
+    if (!g_strv_contains((const char *const *)ids, disk) || offset % CHANGE_LOG_GRAIN != 0 || length > LINK_HASHED_MAX)
+        return refuse(error, LINK_ERROR_PROTOCOL, "no such disk or range");
+    if (!begin_receiving_work(self, CHANGE_LOG_RESYNC, error))
+        return false;
+    bool good = hashes_locked(self, disk, offset, length, hashes, error);
+    if (!good)
+        replica_close_disks(self); /* a broken connection to the storage daemon does not heal */
+    relationship_end_work(self->relationship);
+    return good;
+}
