@@ -2,7 +2,9 @@
 
 #include <string.h>
 
-#define START_TRIES 3
+#define START_TRIES      3
+#define SETTLE_USEC      (300 * 1000) /* on the safe side: the news waits for a worker of libvirt only */
+#define SETTLE_LOOK_USEC (10 * 1000)
 
 void
 virt_domain_free(VirtDomain *self)
@@ -180,16 +182,34 @@ virt_host_undefine(VirtHost *self, const char *uuid, GError **error)
     return operate(self, uuid, undefine, "undefined", error);
 }
 
-/* libvirt 9 may take the end of the QEMU before, which it hears of late, for the end of the one being started: a start
- * right after a stop or a crash then fails with these words. The late news is gone by then, so the next try works. */
+/* libvirt 9 may take the end of the QEMU before, which it hears of late, for the end of the one being started: a start right
+ * after a stop or a crash then fails with these words, or succeeds and is undone a moment later, as if QEMU had crashed. The
+ * late news is gone by then, so the next try works. */
+static bool
+is_late_news(const char *reason)
+{
+    return strstr(reason, "domain is no longer running") != NULL || strstr(reason, "domain is not running") != NULL;
+}
+
+/* False when it is off again as if QEMU had crashed; a guest that turned itself off stays off. */
+static bool
+stays_up(virDomainPtr domain)
+{
+    for (int64_t end = g_get_monotonic_time() + SETTLE_USEC; g_get_monotonic_time() < end; g_usleep(SETTLE_LOOK_USEC)) {
+        int state = 0, reason = 0;
+        if (virDomainGetState(domain, &state, &reason, 0) == 0 && state == VIR_DOMAIN_SHUTOFF)
+            return reason != VIR_DOMAIN_SHUTOFF_CRASHED && reason != VIR_DOMAIN_SHUTOFF_FAILED;
+    }
+    return true;
+}
+
 static int
 start_again(virDomainPtr domain)
 {
     int result = -1;
-    for (int i = 0; i < START_TRIES && result < 0; i++) {
+    for (int i = 0; i < START_TRIES; i++) {
         result = virDomainCreate(domain);
-        const char *reason = result < 0 ? virGetLastErrorMessage() : "";
-        if (strstr(reason, "domain is no longer running") == NULL && strstr(reason, "domain is not running") == NULL)
+        if (result == 0 ? stays_up(domain) : !is_late_news(virGetLastErrorMessage()))
             break;
     }
     return result;
