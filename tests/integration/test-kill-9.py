@@ -34,8 +34,14 @@ def kill_replica_daemon(primary, replica, guest):
 
 
 def kill_guest(primary, replica, guest):
+    def is_off():
+        primary.revive_libvirtd()
+        try:
+            return primary.vm(guest.uuid).number("EnabledState") == hosts.POWER_OFF
+        except hosts.Fault:
+            return False  # libvirt is not reachable just now
     primary.kill_qemu(guest.uuid)
-    hosts.wait_for(lambda: primary.vm(guest.uuid).number("EnabledState") == hosts.POWER_OFF, "the guest to be off")
+    hosts.wait_for(is_off, "the guest to be off")
     log = primary.serial().skip()
     primary.power(guest.uuid, hosts.POWER_ON)
     log.verdict()

@@ -212,6 +212,12 @@ class Host:
             file.write((CONFIG + HTTPS if users else CONFIG).format(
                 name=name, uri=self.uri, folder=self.folder, certificates=site.certificates, scratch_max=scratch_max))
 
+    def revive_libvirtd(self):
+        """As a service manager does: libvirt 9.0 at times dies itself when QEMU is killed within a backup job."""
+        if self.libvirtd is not None and self.libvirtd.poll() is not None:
+            print(f"# libvirtd of {self.name} ended with {self.libvirtd.returncode} and is started again", flush=True)
+            self.start_libvirtd()
+
     def start_libvirtd(self):
         """A session libvirtd with all its files in our folder."""
         tap.requires("libvirtd")
