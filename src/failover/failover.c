@@ -8,20 +8,6 @@
 
 #include <string.h>
 
-static bool
-fail(GError **error, int code, const char *format, ...) G_GNUC_PRINTF(3, 4);
-
-static bool
-fail(GError **error, int code, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    g_autofree char *text = g_strdup_vprintf(format, args);
-    va_end(args);
-    g_set_error_literal(error, REPLICATION_ERROR, code, text);
-    return false;
-}
-
 static Member *
 find_replica(ReplicationService *self, const char *vm_uuid, const char *what, GError **error)
 {
@@ -30,16 +16,18 @@ find_replica(ReplicationService *self, const char *vm_uuid, const char *what, GE
         return NULL;
     g_autoptr(Member) member = service_find_member(self, vm_uuid);
     if (member == NULL) {
-        fail(error, REPLICATION_ERROR_INVALID_STATE, "cannot %s: VM '%s' does not replicate", what, domain->name);
+        replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
+                           "cannot %s: VM '%s' does not replicate", what, domain->name);
         return NULL;
     }
     if (member->replica == NULL) {
-        fail(error, REPLICATION_ERROR_INVALID_STATE,
-             "cannot %s: VM '%s' is the primary here; do it on the host that holds its replica", what, domain->name);
+        replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
+                           "cannot %s: VM '%s' is the primary here; do it on the host that holds its replica", what, domain->name);
         return NULL;
     }
     if (domain->state != VIRT_OFF && domain->state != VIRT_CRASHED) {
-        fail(error, REPLICATION_ERROR_INVALID_STATE, "cannot %s: VM '%s' is running; turn it off first", what, domain->name);
+        replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
+                           "cannot %s: VM '%s' is running; turn it off first", what, domain->name);
         return NULL;
     }
     return g_steal_pointer(&member);
@@ -60,7 +48,8 @@ check_is_off(Member *member, GError **error)
     g_autoptr(GError) cause = NULL;
     g_autoptr(VirtDomain) domain = virt_host_find(member->service->context.virt, relationship_vm(member->relationship), &cause);
     if (domain != NULL && domain->state != VIRT_OFF && domain->state != VIRT_CRASHED)
-        return fail(error, REPLICATION_ERROR_INVALID_STATE, "VM '%s' is running; turn it off first", domain->name);
+        return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
+                                  "VM '%s' is running; turn it off first", domain->name);
     if (domain != NULL || g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN))
         return true;
     g_propagate_error(error, g_steal_pointer(&cause));
@@ -115,8 +104,9 @@ find_position(Member *member, const StoreRelationship *row, const char *point_id
         *ret_kind = point->kind;
         return true;
     }
-    return point_id == NULL || fail(error, REPLICATION_ERROR_INVALID_PARAMETER, "VM '%s' has no recovery point %s",
-                                    row->vm_name, point_id);
+    return point_id == NULL || replication_refuse(error, REPLICATION_ERROR_INVALID_PARAMETER,
+                                                  "VM '%s' has no recovery point %s",
+                                                  row->vm_name, point_id);
 }
 
 /* A chosen point must not go while what was received after it is applied. */
@@ -284,8 +274,8 @@ check_failover(Member *member, const char *point_id, GError **error)
     if (!state_table_next(row->mode, row->state, row->resume_state, OPERATION_FAILOVER, &next, error))
         return false;
     if (!row->initial_complete)
-        return fail(error, REPLICATION_ERROR_INVALID_STATE,
-                    "cannot fail over: the first copy of VM '%s' is not complete, there is nothing to start from", row->vm_name);
+        return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
+                                  "cannot fail over: the first copy of VM '%s' is not complete, there is nothing to start from", row->vm_name);
     if (!find_position(member, row, point_id, &position, &kind, error))
         return false;
     /* What leads back to a point that waits to be applied is not there yet. */
@@ -327,9 +317,9 @@ check_overlays_used(Member *member, GError **error)
         const VirtDisk *disk = g_ptr_array_index(disks, i);
         g_autofree char *base = replica_disk_path(row->folder, disk->target);
         if (g_strcmp0(disk->path, base) == 0)
-            return fail(error, REPLICATION_ERROR_INVALID_STATE,
-                        "cannot revert: disk '%s' of VM '%s' was committed into the replica disk '%s'; remove replication and "
-                        "enable it again", disk->target, row->vm_name, base);
+            return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
+                                      "cannot revert: disk '%s' of VM '%s' was committed into the replica disk '%s'; remove replication and "
+                                      "enable it again", disk->target, row->vm_name, base);
     }
     return disks != NULL;
 }

@@ -2,8 +2,6 @@
 
 #include <string.h>
 
-G_DEFINE_QUARK(replication-error-quark, replication_error)
-
 struct Job {
     gint    references;
     GMutex  lock; /* guards view and cancelled */

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <glib.h>
+#include <stdbool.h>
 
 typedef enum {
     REPLICATION_ERROR_FAILED = 32768,            /* a tool, disk or peer failed: the text says which */
@@ -23,3 +24,6 @@ typedef enum {
 } ReplicationError;
 #define REPLICATION_ERROR (replication_error_quark())
 GQuark replication_error_quark(void);
+
+/* Sets @error and returns false, for `return replication_refuse(…)`. */
+bool replication_refuse(GError **error, ReplicationError code, const char *format, ...) G_GNUC_PRINTF(3, 4);

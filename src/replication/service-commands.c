@@ -7,20 +7,6 @@
 
 #include <string.h>
 
-static bool
-fail(GError **error, int code, const char *format, ...) G_GNUC_PRINTF(3, 4);
-
-static bool
-fail(GError **error, int code, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    g_autofree char *text = g_strdup_vprintf(format, args);
-    va_end(args);
-    g_set_error_literal(error, REPLICATION_ERROR, code, text);
-    return false;
-}
-
 /* "WHAT 'NAME'" for a job; (transfer full) */
 static char *
 describe(const char *what, Member *member)
@@ -38,7 +24,8 @@ find_replicating(ReplicationService *self, const char *vm_uuid, const char *what
         return NULL;
     Member *member = service_find_member(self, vm_uuid);
     if (member == NULL)
-        fail(error, REPLICATION_ERROR_INVALID_STATE, "cannot %s: VM '%s' does not replicate", what, domain->name);
+        replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
+                           "cannot %s: VM '%s' does not replicate", what, domain->name);
     return member;
 }
 
@@ -88,7 +75,8 @@ check_included(GPtrArray *disks, const RelationshipSettings *settings, GError **
         for (guint i = 0; i < disks->len; i++)
             found |= strcmp(((DiskView *)g_ptr_array_index(disks, i))->target, *target) == 0;
         if (!found)
-            return fail(error, REPLICATION_ERROR_INVALID_PARAMETER, "IncludedDisks: the VM has no disk '%s'", *target);
+            return replication_refuse(error, REPLICATION_ERROR_INVALID_PARAMETER,
+                                      "IncludedDisks: the VM has no disk '%s'", *target);
     }
     return true;
 }
@@ -104,12 +92,14 @@ replication_service_create(ReplicationService *self, const Caller *caller, const
     g_autoptr(Member) present = service_find_member(self, vm_uuid);
     if (present != NULL) {
         g_autoptr(StoreRelationship) row = relationship_row(present->relationship);
-        return fail(error, REPLICATION_ERROR_INVALID_STATE, "VM '%s' replicates already: it is %s, state: %s", domain->name,
-                    replication_mode_name(row->mode), replication_state_name(row->state));
+        return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
+                                  "VM '%s' replicates already: it is %s, state: %s", domain->name,
+                                  replication_mode_name(row->mode), replication_state_name(row->state));
     }
     if (!domain->persistent)
-        return fail(error, REPLICATION_ERROR_NOT_SUPPORTED, "VM '%s' is transient; define it before it is replicated",
-                    domain->name);
+        return replication_refuse(error, REPLICATION_ERROR_NOT_SUPPORTED,
+                                  "VM '%s' is transient; define it before it is replicated",
+                                  domain->name);
     g_autoptr(GPtrArray) disks = replication_service_disks(self, vm_uuid, error);
     if (disks == NULL || !check_included(disks, wanted, error))
         return false;
@@ -141,16 +131,17 @@ replication_service_start_initial(ReplicationService *self, const Caller *caller
 {
     *ret_job = NULL;
     if (type < 1 || type > 3)
-        return fail(error, REPLICATION_ERROR_INVALID_PARAMETER,
-                    "InitialReplicationType must be 1 (network), 2 (export) or 3 (seeded), not %u", type);
+        return replication_refuse(error, REPLICATION_ERROR_INVALID_PARAMETER,
+                                  "InitialReplicationType must be 1 (network), 2 (export) or 3 (seeded), not %u", type);
     g_autoptr(Member) member = find_replicating(self, vm_uuid, "start initial replication", error);
     if (member == NULL)
         return false;
     if (type != 1)
-        return fail(error, REPLICATION_ERROR_NOT_SUPPORTED,
-                    "initial replication by export or from an existing VM is not available; use type 1 (network)");
+        return replication_refuse(error, REPLICATION_ERROR_NOT_SUPPORTED,
+                                  "initial replication by export or from an existing VM is not available; use type 1 (network)");
     if (start_usec > g_get_real_time() + 5 * G_USEC_PER_SEC)
-        return fail(error, REPLICATION_ERROR_NOT_SUPPORTED, "a later StartTime is not available; leave it out to start now");
+        return replication_refuse(error, REPLICATION_ERROR_NOT_SUPPORTED,
+                                  "a later StartTime is not available; leave it out to start now");
     if (!relationship_begin_operation(member->relationship, "start initial replication", error))
         return false;
     bool good = relationship_move(member->relationship, OPERATION_START_INITIAL, error);
@@ -188,16 +179,19 @@ replication_service_change_state(ReplicationService *self, const Caller *caller,
     for (size_t i = 0; i < G_N_ELEMENTS(known); i++)
         is_known |= known[i] == requested;
     if (!is_known)
-        return fail(error, REPLICATION_ERROR_INVALID_PARAMETER, "RequestedState %u is not one of 1, 2, 3, 4, 7, 9, 15",
-                    requested);
+        return replication_refuse(error, REPLICATION_ERROR_INVALID_PARAMETER,
+                                  "RequestedState %u is not one of 1, 2, 3, 4, 7, 9, 15",
+                                  requested);
     g_autoptr(Member) member = find_replicating(self, vm_uuid, "change the replication state", error);
     if (member == NULL)
         return false;
     if (index != relationship_index(member->relationship))
-        return fail(error, REPLICATION_ERROR_INVALID_STATE, "replication is not extended to a third host");
+        return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
+                                  "replication is not extended to a third host");
     if (requested != 3 && requested != 7)
-        return fail(error, REPLICATION_ERROR_NOT_SUPPORTED, "RequestedState %u is not available; 3 (resume) and 7 (suspend) are",
-                    requested);
+        return replication_refuse(error, REPLICATION_ERROR_NOT_SUPPORTED,
+                                  "RequestedState %u is not available; 3 (resume) and 7 (suspend) are",
+                                  requested);
     Operation operation = requested == 3 ? OPERATION_RESUME : OPERATION_SUSPEND;
     if (!relationship_begin_operation(member->relationship, operation_name(operation), error))
         return false;
@@ -296,7 +290,8 @@ replication_service_remove(ReplicationService *self, const Caller *caller, const
     if (member == NULL)
         return false;
     if (index != relationship_index(member->relationship))
-        return fail(error, REPLICATION_ERROR_INVALID_STATE, "replication is not extended to a third host");
+        return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
+                                  "replication is not extended to a third host");
     if (!relationship_begin_operation(member->relationship, "remove replication", error))
         return false;
     g_autofree char *what = describe("Removing replication of", member);
@@ -323,12 +318,12 @@ check_may_start(Member *member, GError **error)
 {
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
     if (row->mode == MODE_REPLICA && row->state != STATE_RECOVERED && row->state != STATE_COMMITTED)
-        return fail(error, REPLICATION_ERROR_INVALID_STATE,
-                    "VM '%s' is a replica and locked against starting; fail over to it first", row->vm_name);
+        return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
+                                  "VM '%s' is a replica and locked against starting; fail over to it first", row->vm_name);
     if (row->mode == MODE_PRIMARY && row->state == STATE_PREPARED)
-        return fail(error, REPLICATION_ERROR_INVALID_STATE,
-                    "VM '%s' is prepared for a planned failover and locked against starting; cancel that first",
-                    row->vm_name);
+        return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
+                                  "VM '%s' is prepared for a planned failover and locked against starting; cancel that first",
+                                  row->vm_name);
     return true;
 }
 
@@ -351,7 +346,8 @@ replication_service_power(ReplicationService *self, const Caller *caller, const 
     while (action < G_N_ELEMENTS(power_actions) && power_actions[action].requested != requested)
         action++;
     if (action == G_N_ELEMENTS(power_actions))
-        return fail(error, REPLICATION_ERROR_INVALID_PARAMETER, "RequestedState %u is not one of 2, 3, 4, 9, 10, 11", requested);
+        return replication_refuse(error, REPLICATION_ERROR_INVALID_PARAMETER,
+                                  "RequestedState %u is not one of 2, 3, 4, 9, 10, 11", requested);
     g_autoptr(VirtDomain) domain = service_find_domain(self, vm_uuid, error);
     if (domain == NULL)
         return false;
