@@ -145,8 +145,8 @@ close_copy(Pass *pass, const char *token, GError **error)
         row->initial_complete = true;
         g_free(row->checkpoint);
         row->checkpoint = g_strdup(pass->plan->checkpoint);
-        relationship_edit_end(self->relationship, row, NULL);
-        good = primary_note_acknowledged(self, pass->moment, &sending, pass->position, pass->plan->checkpoint, blob_hash, error) &&
+        good = relationship_edit_end(self->relationship, row, error) &&
+               primary_note_acknowledged(self, pass->moment, &sending, pass->position, pass->plan->checkpoint, blob_hash, error) &&
                relationship_move(self->relationship,
                                  pass->kind == CHANGE_LOG_INITIAL ? OPERATION_INITIAL_DONE : OPERATION_RESYNC_DONE, error);
     }
