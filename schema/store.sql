@@ -17,6 +17,7 @@ CREATE TABLE relationship (
 CREATE TABLE point (
     id TEXT PRIMARY KEY, vm_uuid TEXT NOT NULL, position INTEGER NOT NULL,
     kind INTEGER NOT NULL, kept INTEGER NOT NULL, hourly INTEGER NOT NULL, taken_usec INTEGER NOT NULL,
+    running_usec INTEGER NOT NULL,
     UNIQUE (vm_uuid, position)
 ) STRICT;
 

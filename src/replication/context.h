@@ -19,6 +19,7 @@ typedef struct {
     uint64_t        scratch_max_bytes; /* of one capture */
     char           *qemu_user;         /* (nullable): whom QEMU runs as, when that is somebody else */
     char           *serial_log_folder; /* (nullable): where serial ports of replicas write */
+    int64_t         running_base_usec; /* points_clock() at the zero of the monotonic clock */
     /* the other host: who it must be, and who we are */
     char           *ca_file, *certificate_file, *key_file;
 } ReplicationContext;

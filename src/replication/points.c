@@ -12,10 +12,30 @@
 #define HOUR_USEC       (3600ll * G_USEC_PER_SEC)
 #define MERGE_WHEN_OPEN 32 /* undo logs of the segment that still grows are merged in lots of that many */
 
+int64_t
+points_clock(const ReplicationContext *context)
+{
+    return context->running_base_usec + g_get_monotonic_time();
+}
+
+bool
+points_clock_start(ReplicationContext *context, GError **error)
+{
+    g_autoptr(GPtrArray) points = store_points(context->store, NULL, error);
+    if (points == NULL)
+        return false;
+    int64_t newest = 0;
+    for (guint i = 0; i < points->len; i++)
+        newest = MAX(newest, ((StorePoint *)g_ptr_array_index(points, i))->running_usec);
+    context->running_base_usec = newest - g_get_monotonic_time();
+    return true;
+}
+
 bool
 points_received(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings,
-                uint64_t position, PointKind kind, int64_t taken_usec, GError **error)
+                uint64_t position, PointKind kind, int64_t age_usec, GError **error)
 {
+    int64_t running = points_clock(context) - age_usec;
     AdditionalSettings additional = { 0 };
     if (!additional_settings_parse(settings->additional_settings, &additional, error))
         return false;
@@ -28,14 +48,14 @@ points_received(const ReplicationContext *context, const char *vm_uuid, const Re
         const StorePoint *point = g_ptr_array_index(points, i);
         if (point->position == position)
             id = g_strdup(point->id); /* of a log that was not received after all: what it would have held is not what this one holds */
-        /* A point ahead of the clock was taken before the clock was set back. */
-        else if (point->hourly && ABS(taken_usec - point->taken_usec) < HOUR_USEC)
+        else if (point->hourly && running - point->running_usec < HOUR_USEC)
             hourly = false;
     }
     if (id == NULL)
         id = g_uuid_string_random();
     StorePoint point = { .id = id, .vm_uuid = (char *)vm_uuid, .position = position, .kind = kind,
-                         .kept = hourly || additional.journal_sec > 0, .hourly = hourly, .taken_usec = taken_usec };
+                         .kept = hourly || additional.journal_sec > 0, .hourly = hourly,
+                         .taken_usec = g_get_real_time() - age_usec, .running_usec = running };
     return store_point_save(context->store, &point, error);
 }
 
@@ -164,9 +184,9 @@ merge_undos(const ReplicationContext *context, const StoreRelationship *row, con
 /* ---- pruning ---- */
 
 static bool
-has_passed(const StorePoint *point, const AdditionalSettings *additional, int64_t now_usec)
+has_left_journal(const StorePoint *point, const AdditionalSettings *additional, int64_t now_usec)
 {
-    return !point->hourly && now_usec - point->taken_usec > (int64_t)additional->journal_sec * G_USEC_PER_SEC;
+    return now_usec - point->running_usec > (int64_t)additional->journal_sec * G_USEC_PER_SEC;
 }
 
 /* Undo logs that lead to before the oldest kept point lead nowhere anybody may go. */
@@ -208,17 +228,16 @@ points_prune(const ReplicationContext *context, const StoreRelationship *row, co
     for (guint i = 0; i < points->len; i++)
         n_hourly += ((StorePoint *)g_ptr_array_index(points, i))->hourly;
 
-    int64_t now = g_get_real_time();
+    int64_t now = points_clock(context);
     for (guint i = 0; i < points->len;) {
         StorePoint *point = g_ptr_array_index(points, i);
         bool drop = point->position < applied && !point->kept;
         if (thorough && point->position < applied && point->kept) {
             if (point->hourly && n_hourly > settings->recovery_history) {
                 n_hourly--;
-                drop = additional.journal_sec == 0 ||
-                       now - point->taken_usec > (int64_t)additional.journal_sec * G_USEC_PER_SEC;
-            } else if (has_passed(point, &additional, now)) {
-                drop = true;
+                drop = has_left_journal(point, &additional, now);
+            } else if (!point->hourly) {
+                drop = has_left_journal(point, &additional, now);
             }
         }
         if (!drop) {

@@ -7,9 +7,16 @@
 #include "replication/context.h"
 #include "replication/service.h"
 
-/* Notes that position @position is received; decides whether it will be kept. What was noted of the position before is replaced. */
+/* The clock of recovery points: how long daemons have run here since the oldest point, in microseconds. It goes on from the newest point
+ * at each start, and a change of the host's clock does not move it: whoever sets that a day ahead loses no point. */
+int64_t points_clock(const ReplicationContext *context);
+/* Sets the clock by the points of the store. */
+bool points_clock_start(ReplicationContext *context, GError **error);
+
+/* Notes that position @position is received, captured @age_usec ago; decides whether it will be kept. What was noted of the position before
+ * is replaced. */
 bool points_received(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings,
-                     uint64_t position, PointKind kind, int64_t taken_usec, GError **error);
+                     uint64_t position, PointKind kind, int64_t age_usec, GError **error);
 /* Newest kept point at or before @position; false when there is none. */
 bool points_newest_kept(const ReplicationContext *context, const char *vm_uuid, uint64_t position, uint64_t *ret_position,
                         GError **error);

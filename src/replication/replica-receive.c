@@ -146,8 +146,7 @@ note_received(Replica *self, const ChangeLogHeader *header, const uint8_t *diges
 {
     g_autoptr(RelationshipSettings) settings = relationship_settings(self->relationship);
     int64_t age = g_get_monotonic_time() - captured_usec;
-    int64_t taken = g_get_real_time() - age;
-    if (!points_received(self->context, header->vm_uuid, settings, header->position, header->point_kind, taken, error))
+    if (!points_received(self->context, header->vm_uuid, settings, header->position, header->point_kind, age, error))
         return false;
     StoreRelationship *row = relationship_edit(self->relationship);
     ReplicationState next;
@@ -157,7 +156,7 @@ note_received(Replica *self, const ChangeLogHeader *header, const uint8_t *diges
     }
     row->position = header->position;
     memcpy(row->digest, digest, CHANGE_LOG_DIGEST_SIZE);
-    row->last_replication_usec = taken;
+    row->last_replication_usec = g_get_real_time() - age;
     row->last_kind = header->point_kind;
     if (header->kind != CHANGE_LOG_DELTA) {
         row->initial_complete = true;

@@ -1,6 +1,7 @@
 /* The service's life: members, scheduler, workers, jobs. What callers ask for is in service-views.c and service-commands.c. */
 #include "replication/service-private.h"
 
+#include "replication/points.h"
 #include "replication/settings.h"
 #include "util/durable.h"
 #include "util/log.h"
@@ -370,7 +371,7 @@ fill_context(ReplicationService *self, const ServiceConfig *config, GError **err
     context->pool = disk_buffer_pool_new(POOL_BYTES);
     g_autofree char *database = g_build_filename(config->state_folder, STATE_DATABASE, NULL);
     context->store = store_open(database, error);
-    if (context->store == NULL)
+    if (context->store == NULL || !points_clock_start(context, error))
         return false;
     context->virt = virt_host_open(config->libvirt_uri, error);
     return context->virt != NULL;

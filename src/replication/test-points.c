@@ -75,9 +75,9 @@ static void
 run_to(Scene *scene, uint64_t first, uint64_t last, int64_t step_usec)
 {
     for (uint64_t n = first; n <= last; n++) {
-        int64_t taken = g_get_real_time() - (int64_t)(last - n) * step_usec;
+        int64_t age = (int64_t)(last - n) * step_usec;
         g_autoptr(GError) error = NULL;
-        g_assert_true(points_received(&scene->context, UUID, scene->settings, n, POINT_KIND_STANDARD, taken, &error));
+        g_assert_true(points_received(&scene->context, UUID, scene->settings, n, POINT_KIND_STANDARD, age, &error));
         g_assert_no_error(error);
         if (n > 0)
             make_undo(scene, n);
@@ -244,6 +244,28 @@ test_receiving_twice_makes_one_point(void)
     scene_close(&scene);
 }
 
+/* The host's clock was set a year ahead, and the daemon started again: neither makes a point older. */
+static void
+test_clock_changes_prune_nothing(void)
+{
+    Scene scene;
+    scene_open(&scene);
+    scene.settings->recovery_history = 2;
+    scene.settings->additional_settings = g_strdup("journal=4h");
+    run_to(&scene, 0, 30, MINUTE);
+    g_autoptr(GPtrArray) points = points_of(&scene);
+    for (guint i = 0; i < points->len; i++) {
+        StorePoint *point = g_ptr_array_index(points, i);
+        point->taken_usec -= 365ll * 24 * 60 * MINUTE;
+        g_assert_true(store_point_save(scene.context.store, point, NULL));
+    }
+    g_assert_true(points_clock_start(&scene.context, NULL));
+    prune(&scene);
+    g_autoptr(GPtrArray) left = points_of(&scene);
+    g_assert_cmpuint(left->len, ==, points->len);
+    scene_close(&scene);
+}
+
 static void
 test_left_over_files_go(void)
 {
@@ -268,6 +290,7 @@ main(int argc, char **argv)
     g_test_add_func("/points/journal-ages-into-the-grid", test_journal_ages_into_the_grid);
     g_test_add_func("/points/merging-keeps-the-oldest-content", test_merging_keeps_the_oldest_content);
     g_test_add_func("/points/receiving-twice-makes-one-point", test_receiving_twice_makes_one_point);
+    g_test_add_func("/points/clock-changes-prune-nothing", test_clock_changes_prune_nothing);
     g_test_add_func("/points/left-over-files-go", test_left_over_files_go);
     return g_test_run();
 }

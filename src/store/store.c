@@ -6,7 +6,12 @@
 #include <stdarg.h>
 #include <string.h>
 
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
+
+/* What makes version n + 1 of version n; schema/store.sql is the newest. */
+static const char *const migrations[SCHEMA_VERSION] = {
+    [1] = "ALTER TABLE point ADD COLUMN running_usec INTEGER NOT NULL DEFAULT 0;",
+};
 
 G_DEFINE_QUARK(store-error-quark, store_error)
 
@@ -44,23 +49,35 @@ schema_version(Store *self)
 }
 
 static bool
+change_schema(Store *self, const char *sql, int version, const char *what, GError **error)
+{
+    g_autofree char *script = g_strdup_printf("BEGIN; %s PRAGMA user_version=%d; COMMIT;", sql, version);
+    if (run_script(self, script, what, error))
+        return true;
+    sqlite3_exec(self->db, "ROLLBACK", NULL, NULL, NULL);
+    return false;
+}
+
+static bool
 prepare_schema(Store *self, const char *path, GError **error)
 {
     if (!run_script(self, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;", "set it up",
                     error))
         return false;
     int version = schema_version(self);
-    if (version == SCHEMA_VERSION)
-        return true;
-    if (version != 0) {
+    if (version < 0 || version > SCHEMA_VERSION) {
         g_set_error(error, STORE_ERROR, STORE_ERROR_OPEN,
                     "state database '%s' has schema version %d, this program knows %d; use the version that made it",
                     path, version, SCHEMA_VERSION);
         return false;
     }
-    g_autofree char *script = g_strdup_printf("BEGIN; %s PRAGMA user_version=%d; COMMIT;", store_schema_sql,
-                                              SCHEMA_VERSION);
-    return run_script(self, script, "create its tables", error);
+    if (version == 0)
+        return change_schema(self, store_schema_sql, SCHEMA_VERSION, "create its tables", error);
+    for (; version < SCHEMA_VERSION; version++) {
+        if (!change_schema(self, migrations[version], version + 1, "bring it to this version", error))
+            return false;
+    }
+    return true;
 }
 
 Store *
@@ -341,6 +358,7 @@ point_from_row(sqlite3_stmt *s)
     row->kept = sqlite3_column_int(s, 4) != 0;
     row->hourly = sqlite3_column_int(s, 5) != 0;
     row->taken_usec = sqlite3_column_int64(s, 6);
+    row->running_usec = sqlite3_column_int64(s, 7);
     return row;
 }
 
@@ -348,9 +366,9 @@ GPtrArray *
 store_points(Store *self, const char *vm_uuid, GError **error)
 {
     const char *sql = vm_uuid != NULL
-                          ? "SELECT id, vm_uuid, position, kind, kept, hourly, taken_usec FROM point WHERE vm_uuid=?1 "
+                          ? "SELECT id, vm_uuid, position, kind, kept, hourly, taken_usec, running_usec FROM point WHERE vm_uuid=?1 "
                             "ORDER BY position"
-                          : "SELECT id, vm_uuid, position, kind, kept, hourly, taken_usec FROM point "
+                          : "SELECT id, vm_uuid, position, kind, kept, hourly, taken_usec, running_usec FROM point "
                             "ORDER BY vm_uuid, position";
     return select_rows(self, sql, vm_uuid, point_from_row, (GDestroyNotify)store_point_free, error);
 }
@@ -359,10 +377,10 @@ bool
 store_point_save(Store *self, const StorePoint *row, GError **error)
 {
     return run(self, error,
-               "INSERT OR REPLACE INTO point (id, vm_uuid, position, kind, kept, hourly, taken_usec) VALUES "
-               "(?,?,?,?,?,?,?)",
-               "ttiuuui", row->id, row->vm_uuid, (int64_t)row->position, row->kind, (unsigned)row->kept,
-               (unsigned)row->hourly, row->taken_usec);
+               "INSERT OR REPLACE INTO point (id, vm_uuid, position, kind, kept, hourly, taken_usec, running_usec) VALUES "
+               "(?,?,?,?,?,?,?,?)",
+               "ttiuuuii", row->id, row->vm_uuid, (int64_t)row->position, row->kind, (unsigned)row->kept,
+               (unsigned)row->hourly, row->taken_usec, row->running_usec);
 }
 
 bool

@@ -62,6 +62,7 @@ typedef struct {
     bool     kept;          /* false: only the latest state, dropped when the next one comes */
     bool     hourly;        /* on the hourly grid of RecoveryHistory */
     int64_t  taken_usec;    /* UTC, this host's clock */
+    int64_t  running_usec;  /* when it was taken, by the time that the daemon has run: no change of the clock moves it */
 } StorePoint;
 void       store_point_free(StorePoint *row);
 GPtrArray *store_points(Store *self, const char *vm_uuid, GError **error); /* of StorePoint, by position; NULL @vm_uuid: all */

@@ -1,6 +1,7 @@
 #include "store/store.h"
 #include "util/durable.h"
 
+#include <sqlite3.h>
 #include <string.h>
 
 static char *folder;
@@ -87,6 +88,41 @@ test_entries_compare_without_case(void)
     store_close(store);
 }
 
+/* A database as version 1 made it, with a point in it. */
+static void
+make_version_1(const char *path)
+{
+    store_close(store_open(path, NULL));
+    sqlite3 *db = NULL;
+    g_assert_cmpint(sqlite3_open(path, &db), ==, SQLITE_OK);
+    g_assert_cmpint(sqlite3_exec(db,
+                                 "ALTER TABLE point DROP COLUMN running_usec;"
+                                 "INSERT INTO point VALUES ('p', 'vm', 7, 1, 1, 0, 99); PRAGMA user_version=1;",
+                                 NULL, NULL, NULL), ==, SQLITE_OK);
+    sqlite3_close(db);
+}
+
+static void
+test_older_schema_is_brought_up(void)
+{
+    g_autofree char *path = g_build_filename(folder, "older.db", NULL);
+    make_version_1(path);
+    g_autoptr(GError) error = NULL;
+    Store *store = store_open(path, &error);
+    g_assert_no_error(error);
+    g_autoptr(GPtrArray) points = store_points(store, "vm", &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(points->len, ==, 1);
+    StorePoint *point = g_ptr_array_index(points, 0);
+    g_assert_cmpint(point->taken_usec, ==, 99);
+    g_assert_cmpint(point->running_usec, ==, 0);
+    point->running_usec = 5;
+    g_assert_true(store_point_save(store, point, NULL));
+    g_autoptr(GPtrArray) again = store_points(store, "vm", NULL);
+    g_assert_cmpint(((StorePoint *)g_ptr_array_index(again, 0))->running_usec, ==, 5);
+    store_close(store);
+}
+
 static void
 test_newer_schema_is_refused(void)
 {
@@ -112,6 +148,7 @@ main(int argc, char **argv)
     g_test_add_func("/store/relationship-survives-reopening", test_relationship_survives_reopening);
     g_test_add_func("/store/undo-replaced-at-once", test_undo_replaced_at_once);
     g_test_add_func("/store/entries-compare-without-case", test_entries_compare_without_case);
+    g_test_add_func("/store/older-schema-is-brought-up", test_older_schema_is_brought_up);
     g_test_add_func("/store/newer-schema-is-refused", test_newer_schema_is_refused);
     int status = g_test_run();
     durable_remove_tree(folder, NULL);
