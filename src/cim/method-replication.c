@@ -55,6 +55,18 @@ start_replication(MethodCall *call, GError **error)
 }
 
 static bool
+resynchronize(MethodCall *call, GError **error)
+{
+    g_autoptr(VmView) vm = argument_vm(call, "ComputerSystem", error);
+    const CimValue *start = argument(call, "StartTime");
+    Caller caller = { call->user };
+
+    return vm != NULL &&
+           replication_service_resynchronize(call->service, &caller, vm->uuid,
+                                             start == NULL ? 0 : cim_datetime_to_usec(start->v.string), &call->job, error);
+}
+
+static bool
 initiate_failover(MethodCall *call, GError **error)
 {
     g_autoptr(VmView) vm = argument_vm(call, "ComputerSystem", error);
@@ -142,7 +154,7 @@ const MethodRow replication_methods[] = {
     UNSUPPORTED("ChangeReplicationModeToPrimary", CIM_ROLE_OPERATOR),
     { SERVICE, "StartReplication", CIM_ROLE_OPERATOR, start_replication },
     UNSUPPORTED("ImportInitialReplica", CIM_ROLE_OPERATOR),
-    UNSUPPORTED("Resynchronize", CIM_ROLE_OPERATOR),
+    { SERVICE, "Resynchronize", CIM_ROLE_OPERATOR, resynchronize },
     { SERVICE, "InitiateFailover", CIM_ROLE_OPERATOR, initiate_failover },
     { SERVICE, "RevertFailover", CIM_ROLE_OPERATOR, revert_failover },
     UNSUPPORTED("CommitFailover", CIM_ROLE_OPERATOR),

@@ -147,7 +147,7 @@ test_setting_data(Fixture *fixture, const void *data)
     g_assert_cmpstr(text_of(settings, "VirtualSystemIdentifier"), ==, "33333333-CCCC-4333-8333-333333333333");
     g_assert_cmpstr(text_of(settings, "VirtualSystemType"), ==, "Microsoft:Hyper-V:Replica");
     g_assert_true(g_str_has_suffix(text_of(settings, "ReplicationProvider"), ",Name=\"22391CDC-272C-4DDF-BA88-9BEFB1A0975C\""));
-    g_assert_cmpstr(text_of(settings, "AutoResynchronizeIntervalStart"), ==, "00000000183000.000000:000");
+    g_assert_cmpstr(text_of(settings, "AutoResynchronizeIntervalStart"), ==, "00000000000000.000000:000");
     g_assert_cmpuint(number_of(settings, "ReplicationInterval"), ==, 300);
     g_assert_cmpuint(disks->len, ==, 2);
     g_assert_cmpstr(((CimValue *) disks->pdata[1])->v.string, ==,

@@ -218,7 +218,7 @@ test_create(Fixture *fixture, const void *data)
     g_assert_cmpstr(settings->additional_settings, ==, "interval=1;journal=4h");
     g_assert_null(settings->primary_host_system);
     g_assert_cmpuint(settings->auto_resynchronize_start_sec, ==, 3600);
-    g_assert_cmpuint(settings->auto_resynchronize_end_sec, ==, 6 * 3600);
+    g_assert_cmpuint(settings->auto_resynchronize_end_sec, ==, 0);
     g_assert_cmpuint(g_strv_length(settings->included_disks), ==, 2);
     g_assert_cmpstr(settings->included_disks[0], ==, "vda");
     g_assert_cmpstr(settings->included_disks[1], ==, "vdb");
@@ -277,6 +277,9 @@ test_start_and_remove(Fixture *fixture, const void *data)
     assert_call(fixture, "start", TEST_PRIMARY);
     g_assert_cmpuint(test_service_last_call(fixture->service)->number, ==, 1);
     g_assert_cmpint(test_service_last_call(fixture->service)->start_usec, ==, 0);
+    INVOKE(SERVICE, "Resynchronize", "ComputerSystem", VM(TEST_PRIMARY), "StartTime", "2030-01-01T00:00:00Z");
+    assert_call(fixture, "resynchronize", TEST_PRIMARY);
+    g_assert_cmpint(test_service_last_call(fixture->service)->start_usec, ==, INT64_C(1893456000) * G_USEC_PER_SEC);
     INVOKE(SERVICE, "StartReplication", "ComputerSystem", VM(TEST_PRIMARY), "InitialReplicationType", "2",
            "InitialReplicationExportLocation", "/export", "StartTime", "2024-05-01T10:20:30Z");
     g_assert_cmpstr(test_service_last_call(fixture->service)->text, ==, "/export");
@@ -434,7 +437,7 @@ test_roles(Fixture *fixture, const void *data)
 
 static const char *const not_supported[] = {
     "ModifyReplicationSettings", "ReverseReplicationRelationship", "ChangeReplicationModeToPrimary", "ImportInitialReplica",
-    "Resynchronize", "CommitFailover", "TestReplicaSystem", "SetFailoverNetworkAdapterSettings", "InitiateFailback",
+    "CommitFailover", "TestReplicaSystem", "SetFailoverNetworkAdapterSettings", "InitiateFailback",
     "ModifyAuthorizationEntry", "SetAuthorizationEntry", "TestReplicationConnection", "GetSystemCertificates",
     "GetReplicationStatistics", "GetReplicationStatisticsEx", "ResetReplicationStatistics", "ResetReplicationStatisticsEx",
 };

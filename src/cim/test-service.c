@@ -295,6 +295,16 @@ replication_service_start_initial(ReplicationService *self, const Caller *caller
 }
 
 bool
+replication_service_resynchronize(ReplicationService *self, const Caller *caller, const char *vm_uuid, int64_t start_usec,
+                                  Job **ret_job, GError **error)
+{
+    bool ok = do_call(self, "resynchronize", caller, vm_uuid, JOB_RESYNC, ret_job, error);
+
+    self->call.start_usec = start_usec;
+    return ok;
+}
+
+bool
 replication_service_change_state(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned index,
                                  unsigned requested, Job **ret_job, GError **error)
 {

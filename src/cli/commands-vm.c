@@ -189,6 +189,24 @@ command_resume(Session *session, const CommandLine *line, GError **error)
 }
 
 bool
+command_resync(Session *session, const CommandLine *line, GError **error)
+{
+    g_autoptr(SessionVm) vm = session_find_vm(session, command_line_word(line, 0), error);
+    g_autoptr(WsmanArguments) arguments = wsman_arguments_new();
+    CallResult result;
+
+    if (vm == NULL)
+        return false;
+    wsman_arguments_add_text(arguments, "StartTime", NULL);
+    result = call_service(session, vm, line, "Resynchronize", "Resynchronizing",
+                          "It starts on the primary, when a resynchronization is needed or replication is suspended", arguments,
+                          error);
+    if (result == CALL_DONE)
+        session_say(session, "VM '%s' is resynchronized; it replicates from now on", vm->name);
+    return result != CALL_FAILED;
+}
+
+bool
 command_remove(Session *session, const CommandLine *line, GError **error)
 {
     g_autoptr(SessionVm) vm = session_find_vm(session, command_line_word(line, 0), error);

@@ -20,6 +20,7 @@ bool command_version(Session *session, const CommandLine *line, GError **error);
 bool command_enable(Session *session, const CommandLine *line, GError **error);
 bool command_start_initial(Session *session, const CommandLine *line, GError **error);
 bool command_suspend(Session *session, const CommandLine *line, GError **error);
+bool command_resync(Session *session, const CommandLine *line, GError **error);
 bool command_resume(Session *session, const CommandLine *line, GError **error);
 bool command_remove(Session *session, const CommandLine *line, GError **error);
 bool command_failover(Session *session, const CommandLine *line, GError **error);

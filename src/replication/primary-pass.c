@@ -158,10 +158,7 @@ close_copy(Pass *pass, const char *token, GError **error)
     g_free(self->sent_marker);
     self->sent_marker = g_strdup(moment_marker(pass->moment));
     relationship_set_percent(self->relationship, 100);
-    g_autoptr(Job) job = relationship_job(self->relationship);
-    if (job != NULL)
-        job_end(job, NULL);
-    relationship_set_job(self->relationship, NULL);
+    relationship_end_job(self->relationship, NULL);
     log_notice("cycle", pass->row->vm_name, "%s complete after %u passes",
                pass->kind == CHANGE_LOG_INITIAL ? "first copy" : "resynchronization", pass->plan->pass);
     return true;
@@ -257,9 +254,8 @@ primary_run_pass(Primary *self, const StoreRelationship *row, char *const *targe
 bool
 primary_turn_to_passes(Primary *self, const StoreRelationship *row, GError **error)
 {
-    if (!primary_changes_lost(self, "the changes of one cycle do not fit the scratch space: sending them in passes", error))
-        return false;
+    log_notice("cycle", row->vm_name, "the changes of one cycle do not fit the scratch space: sending them in passes");
     g_autoptr(Plan) plan = plan_new(false, row->checkpoint);
     g_autofree char *path = primary_plan_path(self);
-    return plan_save(plan, path, error);
+    return plan_save(plan, path, error) && relationship_move(self->relationship, OPERATION_SEND_IN_PASSES, error);
 }

@@ -200,8 +200,7 @@ bool
 primary_forget(const ReplicationContext *context, const char *vm_uuid, GError **error)
 {
     primary_drop_checkpoints(context, vm_uuid, NULL, NULL);
-    g_autofree char *plan = plan_path_of(context, vm_uuid);
-    return durable_unlink(plan, error);
+    return primary_forget_plan(context, vm_uuid, error);
 }
 
 /* ---- agreeing on the position ---- */
@@ -212,13 +211,19 @@ primary_plan_path(const Primary *self)
     return plan_path_of(self->context, relationship_vm(self->relationship));
 }
 
-/* The plan of an earlier copy goes first: going on with it would leave out what it has sent already. */
+bool
+primary_forget_plan(const ReplicationContext *context, const char *vm_uuid, GError **error)
+{
+    g_autofree char *path = plan_path_of(context, vm_uuid);
+    return durable_unlink(path, error);
+}
+
+/* The plan of an earlier copy goes first. */
 static bool
 forget_plan(Primary *self, const char *why, GError **error)
 {
-    log_warning("cycle", relationship_vm(self->relationship), "%s; resynchronizing", why);
-    g_autofree char *path = primary_plan_path(self);
-    return durable_unlink(path, error);
+    log_warning("cycle", relationship_vm(self->relationship), "%s: a resynchronization is needed", why);
+    return primary_forget_plan(self->context, relationship_vm(self->relationship), error);
 }
 
 bool
@@ -361,6 +366,26 @@ run_state(Primary *self, const StoreRelationship *row, char *const *targets, GEr
     }
 }
 
+/* Must the resynchronization that is needed wait? Whoever is waiting for its job is told. */
+static bool
+resync_is_held(Primary *self, const RelationshipSettings *settings, GError **error)
+{
+    g_autoptr(GDateTime) now = g_date_time_new_now_local();
+    unsigned time_of_day = (unsigned)(g_date_time_get_hour(now) * 3600 + g_date_time_get_minute(now) * 60 +
+                                      g_date_time_get_second(now));
+    if (relationship_settings_may_resynchronize(settings, time_of_day))
+        return false;
+    unsigned start_min = settings->auto_resynchronize_start_sec / 60;
+    g_autofree char *when = settings->auto_resynchronize
+                                ? g_strdup_printf("it starts by itself at %02u:%02u", start_min / 60, start_min % 60)
+                                : g_strdup("AutoResynchronizeEnabled is off");
+    g_autoptr(GError) reason = g_error_new(REPLICATION_ERROR, REPLICATION_ERROR_INVALID_STATE,
+                                           "a resynchronization is needed; %s, 'virt-replica resync' starts it now", when);
+    relationship_end_job(self->relationship, reason);
+    g_propagate_error(error, g_steal_pointer(&reason));
+    return true;
+}
+
 CycleResult
 primary_cycle(Primary *self, GError **error)
 {
@@ -369,6 +394,8 @@ primary_cycle(Primary *self, GError **error)
     if (row->state == STATE_SUSPENDED || row->state == STATE_READY || row->state == STATE_RESYNC_SUSPENDED)
         return CYCLE_DONE;
     g_autoptr(RelationshipSettings) settings = relationship_settings(self->relationship);
+    if (row->state == STATE_WAITING_RESYNC && resync_is_held(self, settings, error))
+        return CYCLE_HELD;
     g_auto(GStrv) targets = primary_disks(self->context, row->vm_uuid, settings, &cause);
     if (targets == NULL || !make_contact(self, &cause))
         return handle_failure(self, row, cause, error);

@@ -24,14 +24,18 @@ typedef enum {
     CYCLE_GO_ON,      /* more to do at once: the next pass */
     CYCLE_RETRY,      /* failed; try again after a back-off */
     CYCLE_YIELDED,    /* an operation wants the VM */
+    CYCLE_HELD,       /* waits for a person, or for a time of day: @error says what for */
 } CycleResult;
 
-/* One cycle or pass, as the state asks for. Begin the relationship's work before. @error is set with CYCLE_RETRY. */
+/* One cycle or pass, as the state asks for. Begin the relationship's work before. @error is set with CYCLE_RETRY and CYCLE_HELD. */
 CycleResult primary_cycle(Primary *self, GError **error);
 
 /* Tells the replica server that replication was removed here; what comes of it is its own business. */
 void primary_say_removed(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings);
 
-/* Deletes our checkpoints from the VM, so that a removal leaves nothing in the guest, and the plan of a copy under way: a later
- * relationship that went on with it would leave out what this one has sent. False when the plan stays. */
+/* Drops the plan of a copy under way: a later copy that went on with it would leave out what this one has sent. */
+bool primary_forget_plan(const ReplicationContext *context, const char *vm_uuid, GError **error);
+
+/* Deletes our checkpoints from the VM, so that a removal leaves nothing in the guest, and the plan of a copy under way. False when
+ * the plan stays. */
 bool primary_forget(const ReplicationContext *context, const char *vm_uuid, GError **error);

@@ -328,11 +328,13 @@ relationship_set_job(Relationship *self, Job *job)
     g_mutex_unlock(&self->lock);
 }
 
-Job *
-relationship_job(Relationship *self)
+void
+relationship_end_job(Relationship *self, const GError *error)
 {
     g_mutex_lock(&self->lock);
-    Job *job = self->job != NULL ? job_ref(self->job) : NULL;
+    Job *job = g_steal_pointer(&self->job);
     g_mutex_unlock(&self->lock);
-    return job;
+    if (job != NULL)
+        job_end(job, error);
+    job_unref(job);
 }

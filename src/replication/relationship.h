@@ -59,6 +59,7 @@ void     relationship_set_percent(Relationship *self, unsigned percent);
 unsigned relationship_percent(Relationship *self);
 /* Job that shows the initial replication or resynchronization under way; (transfer full)(nullable). */
 void relationship_set_job(Relationship *self, Job *job);
-Job *relationship_job(Relationship *self);
+/* Ends the job that a copy under way has, if any; @error (nullable): it failed. */
+void relationship_end_job(Relationship *self, const GError *error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Relationship, relationship_unref)

@@ -125,6 +125,15 @@ replication_service_create(ReplicationService *self, const Caller *caller, const
 
 /* ---- StartReplication ---- */
 
+static bool
+check_starts_now(int64_t start_usec, GError **error)
+{
+    if (start_usec <= g_get_real_time() + 5 * G_USEC_PER_SEC)
+        return true;
+    return replication_refuse(error, REPLICATION_ERROR_NOT_SUPPORTED,
+                              "a later StartTime is not available; leave it out to start now");
+}
+
 bool
 replication_service_start_initial(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned type,
                                   const char *export_location, int64_t start_usec, Job **ret_job, GError **error)
@@ -139,9 +148,8 @@ replication_service_start_initial(ReplicationService *self, const Caller *caller
     if (type != 1)
         return replication_refuse(error, REPLICATION_ERROR_NOT_SUPPORTED,
                                   "initial replication by export or from an existing VM is not available; use type 1 (network)");
-    if (start_usec > g_get_real_time() + 5 * G_USEC_PER_SEC)
-        return replication_refuse(error, REPLICATION_ERROR_NOT_SUPPORTED,
-                                  "a later StartTime is not available; leave it out to start now");
+    if (!check_starts_now(start_usec, error))
+        return false;
     if (!relationship_begin_operation(member->relationship, "start initial replication", error))
         return false;
     bool good = relationship_move(member->relationship, OPERATION_START_INITIAL, error);
@@ -149,6 +157,53 @@ replication_service_start_initial(ReplicationService *self, const Caller *caller
         g_autofree char *what = describe("Sending the first copy of", member);
         *ret_job = job_list_add(self->jobs, JOB_START_INITIAL, relationship_vm(member->relationship), caller->user, what,
                                 false);
+        relationship_set_job(member->relationship, *ret_job);
+    }
+    relationship_end_operation(member->relationship);
+    service_wake_member(member);
+    return good;
+}
+
+/* ---- Resynchronize ---- */
+
+static bool
+check_may_resynchronize(Member *member, GError **error)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    if (row->mode != MODE_PRIMARY)
+        return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
+                                  "cannot resynchronize: VM '%s' is a replica; start it on the primary", row->vm_name);
+    if (row->initial_complete)
+        return true; /* the rest is the state table's */
+    return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
+                              "cannot resynchronize: the first copy of VM '%s' is not complete; resume it instead", row->vm_name);
+}
+
+/* A comparison of everything, but for one that was suspended: that goes on. */
+static bool
+start_resync(ReplicationService *self, Member *member, GError **error)
+{
+    GError *cause = NULL;
+    bool goes_on = relationship_state(member->relationship) == STATE_RESYNC_SUSPENDED;
+    if (!goes_on && member->primary != NULL &&
+        !primary_forget_plan(&self->context, relationship_vm(member->relationship), &cause))
+        return service_fail(cause, error);
+    return relationship_move(member->relationship, OPERATION_RESYNC, error);
+}
+
+bool
+replication_service_resynchronize(ReplicationService *self, const Caller *caller, const char *vm_uuid, int64_t start_usec,
+                                  Job **ret_job, GError **error)
+{
+    *ret_job = NULL;
+    g_autoptr(Member) member = find_replicating(self, vm_uuid, "resynchronize", error);
+    if (member == NULL || !check_starts_now(start_usec, error) ||
+        !relationship_begin_operation(member->relationship, "resynchronize", error))
+        return false;
+    bool good = check_may_resynchronize(member, error) && start_resync(self, member, error);
+    if (good) {
+        g_autofree char *what = describe("Resynchronizing", member);
+        *ret_job = job_list_add(self->jobs, JOB_RESYNC, relationship_vm(member->relationship), caller->user, what, false);
         relationship_set_job(member->relationship, *ret_job);
     }
     relationship_end_operation(member->relationship);
@@ -271,12 +326,9 @@ remove_job(Member *member, Job *job, void *data, GError **error)
         primary_say_removed(&self->context, row->vm_uuid, settings);
     }
     remove_files(self, row);
-    g_autoptr(Job) copying = relationship_job(member->relationship);
-    if (copying != NULL) {
-        g_autoptr(GError) ended = g_error_new_literal(REPLICATION_ERROR, REPLICATION_ERROR_INVALID_STATE,
-                                                      "replication was removed");
-        job_end(copying, ended);
-    }
+    g_autoptr(GError) ended = g_error_new_literal(REPLICATION_ERROR, REPLICATION_ERROR_INVALID_STATE,
+                                                  "replication was removed");
+    relationship_end_job(member->relationship, ended);
     log_notice("service", row->vm_name, "replication removed");
     return true;
 }

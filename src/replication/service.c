@@ -158,13 +158,13 @@ scheduler_main(gpointer data)
 }
 
 static void
-note_failure(Member *member, GError *error)
+note_failure(Member *member, const char *next, GError *error)
 {
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
     if (relationship_set_error(member->relationship, error->message))
-        log_warning(member->primary != NULL ? "cycle" : "apply", row->vm_name, "%s; retrying", error->message);
+        log_warning(member->primary != NULL ? "cycle" : "apply", row->vm_name, "%s%s", error->message, next);
     else
-        log_info(member->primary != NULL ? "cycle" : "apply", row->vm_name, "%s; retrying", error->message);
+        log_info(member->primary != NULL ? "cycle" : "apply", row->vm_name, "%s%s", error->message, next);
 }
 
 static void
@@ -187,7 +187,7 @@ reschedule(Member *member, CycleResult result, int64_t started_usec)
     member->failures = result == CYCLE_RETRY ? member->failures + 1 : 0;
     if (result == CYCLE_RETRY)
         member->due_usec = now + MIN(1u << MIN(member->failures - 1, 6u), BACKOFF_MAX_SEC) * G_USEC_PER_SEC;
-    else if (result == CYCLE_DONE)
+    else if (result == CYCLE_DONE || result == CYCLE_HELD)
         member->due_usec = MAX(started_usec + interval, now);
     else
         member->due_usec = result == CYCLE_YIELDED ? now + G_USEC_PER_SEC / 5 : now;
@@ -229,8 +229,8 @@ worker_main(gpointer data, gpointer user_data)
     g_autoptr(GError) error = NULL;
     int64_t started = g_get_monotonic_time();
     CycleResult result = work_on(member, &error);
-    if (result == CYCLE_RETRY)
-        note_failure(member, error);
+    if (result == CYCLE_RETRY || result == CYCLE_HELD)
+        note_failure(member, result == CYCLE_RETRY ? "; retrying" : "", error);
     else if (result == CYCLE_DONE || result == CYCLE_GO_ON)
         note_success(member);
     reschedule(member, result, started);

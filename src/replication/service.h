@@ -35,8 +35,8 @@ typedef struct {
     unsigned application_consistent_interval_h; /* 0 off, 1..12 */
     unsigned recovery_history;            /* hourly points kept: 0..24 */
     char   **included_disks;              /* targets ("vda"), NULL at the end; NULL: all replicable disks */
-    bool     auto_resynchronize;
-    unsigned auto_resynchronize_start_sec, auto_resynchronize_end_sec; /* local time of day */
+    bool     auto_resynchronize;          /* default true: it costs no more than reading both disks, and points survive it */
+    unsigned auto_resynchronize_start_sec, auto_resynchronize_end_sec; /* local time of day; equal: any time */
     unsigned replication_interval_sec;    /* 30, 300, 900; AdditionalSettings "interval=N" takes any from 1 s */
     char    *additional_settings;         /* "key=value;..." : interval=1, journal=4h; unknown keys are refused */
 } RelationshipSettings;
@@ -125,6 +125,9 @@ bool replication_service_create(ReplicationService *self, const Caller *caller, 
 /* @type 1 network, 2 export, 3 seeded; @start_usec 0: now */
 bool replication_service_start_initial(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned type,
                                        const char *export_location, int64_t start_usec, Job **ret_job, GError **error);
+/* Starts a resynchronization of a relationship that is suspended, critical or waits for one; @start_usec 0: now. */
+bool replication_service_resynchronize(ReplicationService *self, const Caller *caller, const char *vm_uuid, int64_t start_usec,
+                                       Job **ret_job, GError **error);
 /* @index: relationship; @requested: as RequestReplicationStateChangeEx, 3 resume, 7 suspend ... */
 bool replication_service_change_state(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned index,
                                       unsigned requested, Job **ret_job, GError **error);

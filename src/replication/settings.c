@@ -15,8 +15,7 @@ relationship_settings_new(void)
     self->authentication_type = 2;
     self->compression_enabled = true;
     self->replicate_host_kvp_items = true;
-    self->auto_resynchronize_start_sec = 18 * 3600 + 30 * 60;
-    self->auto_resynchronize_end_sec = 6 * 3600;
+    self->auto_resynchronize = true; /* at any time of day */
     self->replication_interval_sec = 300;
     return self;
 }
@@ -154,6 +153,16 @@ relationship_settings_interval(const RelationshipSettings *settings)
     if (additional_settings_parse(settings->additional_settings, &additional, NULL) && additional.interval_sec > 0)
         return additional.interval_sec;
     return settings->replication_interval_sec;
+}
+
+bool
+relationship_settings_may_resynchronize(const RelationshipSettings *settings, unsigned time_of_day_sec)
+{
+    unsigned start = settings->auto_resynchronize_start_sec, end = settings->auto_resynchronize_end_sec;
+    if (!settings->auto_resynchronize || start == end)
+        return settings->auto_resynchronize;
+    bool after_start = time_of_day_sec >= start, before_end = time_of_day_sec < end;
+    return start < end ? after_start && before_end : after_start || before_end;
 }
 
 /* ---- JSON ---- */

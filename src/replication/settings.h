@@ -18,6 +18,10 @@ bool additional_settings_parse(const char *text, AdditionalSettings *ret_additio
 /* Checks every writable value; REPLICATION_ERROR_INVALID_PARAMETER names the property and its range. */
 bool relationship_settings_check(const RelationshipSettings *settings, GError **error);
 
+/* May a resynchronization start by itself at @time_of_day_sec, local time? The hours may reach over midnight; start and end being equal
+ * means the whole day. */
+bool relationship_settings_may_resynchronize(const RelationshipSettings *settings, unsigned time_of_day_sec);
+
 /* Seconds from one cycle to the next. */
 unsigned relationship_settings_interval(const RelationshipSettings *settings);
 

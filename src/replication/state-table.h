@@ -15,6 +15,7 @@ typedef enum {
     OPERATION_RESUME,
     OPERATION_CHANGES_LOST,      /* bitmap or position unknown */
     OPERATION_RESYNC,            /* starts */
+    OPERATION_SEND_IN_PASSES,    /* of changes that do not fit one cycle */
     OPERATION_RESYNC_DONE,
     OPERATION_FAILOVER,
     OPERATION_FAILOVER_DONE,

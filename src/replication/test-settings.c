@@ -118,6 +118,26 @@ test_hostile_json(void)
     g_assert_cmpuint(g_strv_length(odd->included_disks), ==, 1);
 }
 
+/* Over midnight, within a day, all day, never. */
+static void
+test_hours_of_resynchronization(void)
+{
+    g_autoptr(RelationshipSettings) settings = relationship_settings_new();
+    g_assert_true(relationship_settings_may_resynchronize(settings, 12 * 3600));
+    settings->auto_resynchronize_start_sec = 18 * 3600 + 30 * 60;
+    settings->auto_resynchronize_end_sec = 6 * 3600;
+    g_assert_true(relationship_settings_may_resynchronize(settings, 18 * 3600 + 30 * 60));
+    g_assert_true(relationship_settings_may_resynchronize(settings, 0));
+    g_assert_false(relationship_settings_may_resynchronize(settings, 6 * 3600));
+    g_assert_false(relationship_settings_may_resynchronize(settings, 12 * 3600));
+    settings->auto_resynchronize_start_sec = 1 * 3600;
+    g_assert_true(relationship_settings_may_resynchronize(settings, 3 * 3600));
+    g_assert_false(relationship_settings_may_resynchronize(settings, 7 * 3600));
+    g_assert_false(relationship_settings_may_resynchronize(settings, 0));
+    settings->auto_resynchronize = false;
+    g_assert_false(relationship_settings_may_resynchronize(settings, 3 * 3600));
+}
+
 int
 main(int argc, char **argv)
 {
@@ -126,5 +146,6 @@ main(int argc, char **argv)
     g_test_add_func("/settings/ranges", test_ranges);
     g_test_add_func("/settings/json-keeps-everything", test_json_keeps_everything);
     g_test_add_func("/settings/hostile-json", test_hostile_json);
+    g_test_add_func("/settings/hours-of-resynchronization", test_hours_of_resynchronization);
     return g_test_run();
 }

@@ -30,7 +30,8 @@ from wsman_client import EmbeddedInstance, Epr, Fault, JobFailed, WsmanClient  #
 
 JOB_STARTED = 4096
 # Values of ReplicationState, ReplicationMode, EnabledState and RequestedState: those of Hyper-V Replica
-DISABLED, READY, WAITING_INITIAL, REPLICATING, PREPARED, RECOVERED, COMMITTED, SUSPENDED, CRITICAL = range(9)
+DISABLED, READY, WAITING_INITIAL, REPLICATING, PREPARED, RECOVERED, COMMITTED, SUSPENDED, CRITICAL, \
+    WAITING_RESYNC, RESYNCHRONIZING, RESYNC_SUSPENDED = range(12)
 WAITING_RESYNC, RESYNCHRONIZING = 9, 10
 MODE_NONE, MODE_PRIMARY, MODE_REPLICA = range(3)
 POWER_ON, POWER_OFF = 2, 3
@@ -559,7 +560,7 @@ class SerialLog:
 
 
 @contextlib.contextmanager
-def replicating_pair(build, interval="interval=1;journal=1h", scratch_max="256M", start_timeout=120, libvirtd=False,
+def replicating_pair(build, interval="interval=1;journal=1h", scratch_max="256M", start_timeout=120, libvirtd=False, settings=None,
                      **guest_options):
     """(primary, replica, guest): a running ledger guest that replicates, its first copy complete and one cycle received."""
     with Site(build) as site:
@@ -571,7 +572,7 @@ def replicating_pair(build, interval="interval=1;journal=1h", scratch_max="256M"
         replica.enable_server(primary.name)
         primary.power(guest.uuid, POWER_ON)
         primary.serial().wait_number(1)
-        primary.create_relationship(guest.uuid, replica, interval)
+        primary.create_relationship(guest.uuid, replica, interval, **(settings or {}))
         primary.start_replication(guest.uuid)
         primary.wait_state(guest.uuid, REPLICATING, start_timeout)
         replica.wait_state(guest.uuid, REPLICATING)
