@@ -31,6 +31,13 @@ CREATE TABLE entry (
     allowed_primary TEXT PRIMARY KEY COLLATE NOCASE, trust_group TEXT, storage_location TEXT
 ) STRICT;
 
+-- A replica that is being made or dropped: noted before anything of it is there or goes. What a crash leaves of it is removed later,
+-- by these names. A VM has a row here or one as a replica above, never both.
+CREATE TABLE unfinished (vm_uuid TEXT PRIMARY KEY, folder TEXT NOT NULL, token TEXT NOT NULL) STRICT;
+CREATE TRIGGER replica_finished AFTER INSERT ON relationship WHEN NEW.mode = 2 BEGIN
+    DELETE FROM unfinished WHERE vm_uuid = NEW.vm_uuid;
+END;
+
 CREATE TABLE value (name TEXT PRIMARY KEY, value TEXT) STRICT;
 
 CREATE TABLE vm (uuid TEXT PRIMARY KEY, created_usec INTEGER NOT NULL) STRICT;

@@ -1,9 +1,8 @@
 /* What peers may ask of this host, and what they may not: authorization entries, the binding of relationships, offers. */
 #include "replication/service-private.h"
 
-#include "replication/replica-folder.h"
+#include "replication/replica-making.h"
 #include "replication/settings.h"
-#include "util/durable.h"
 #include "util/log.h"
 
 #include <string.h>
@@ -165,19 +164,28 @@ op_hashes(void *opaque, const LinkPeer *peer, const char *vm_uuid, const char *d
     return member != NULL && replica_hashes(member->replica, disk, offset, length, hashes, error);
 }
 
-/* Ends the member and removes all that was made for it. By the operation that has it. */
+/* Removes what there is of a replica that is noted as unfinished, and ends its member last: no offer comes in between. By the
+ * operation that has it. */
 static void
-drop_replica(ReplicationService *self, Member *member, const char *vm_uuid, const char *folder)
+undo_making(ReplicationService *self, Member *member, const StoreRelationship *row)
 {
     g_autoptr(GError) error = NULL;
-    if (!relationship_remove(member->relationship, &error)) {
-        log_warning("link", vm_uuid, "%s; continuing", error->message);
-        relationship_close(member->relationship, true);
-    }
-    service_drop_member(self, member);
     replica_close_disks(member->replica);
-    virt_host_undefine(self->context.virt, vm_uuid, NULL);
-    durable_remove_tree(folder, NULL);
+    if (!replica_making_undo(&self->context, row->vm_uuid, &error))
+        log_warning("link", row->vm_name, "%s; what is left of its replica is removed when it is offered again, or at the next start",
+                    error->message);
+    service_drop_member(self, member);
+}
+
+/* Ends the member and removes all that was made for it. By the operation that has it. */
+static bool
+drop_replica(ReplicationService *self, Member *member, const StoreRelationship *row, GError **error)
+{
+    g_autoptr(StoreUnfinished) note = replica_making_mark(row, error);
+    if (note == NULL || !relationship_remove(member->relationship, note, error))
+        return false;
+    undo_making(self, member, row);
+    return true;
 }
 
 /* A replica that never was complete is of no use to anybody. One that was stays, whatever its primary wants: whoever holds
@@ -190,10 +198,11 @@ op_remove(void *opaque, const LinkPeer *peer, const char *vm_uuid, GError **erro
     if (member == NULL || !relationship_begin_operation(member->relationship, "remove the replica", error))
         return false;
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
-    if (!row->initial_complete)
-        drop_replica(self, member, row->vm_uuid, row->folder);
+    bool good = row->initial_complete || drop_replica(self, member, row, error);
     relationship_end_operation(member->relationship);
     service_wake_member(member);
+    if (!good)
+        return false;
     if (!row->initial_complete) {
         log_notice("link", row->vm_name, "the primary has removed its replication before the first copy; the replica is removed");
         return true;
@@ -262,15 +271,42 @@ row_of_offer(ReplicationService *self, const LinkOffer *offer, const Authorizati
 }
 
 static bool
+is_unfinished(ReplicationService *self, const char *vm_uuid, bool *ret_unfinished, GError **error)
+{
+    g_autoptr(GPtrArray) notes = store_unfinished(self->context.store, vm_uuid, error);
+    if (notes != NULL)
+        *ret_unfinished = notes->len > 0;
+    return notes != NULL;
+}
+
+/* What an earlier replica left is removed when it is ours, and refused otherwise. By the operation that makes the new one. */
+static bool
+clear_the_way(ReplicationService *self, const LinkOffer *offer, const StoreRelationship *row, GError **error)
+{
+    g_autoptr(GError) cause = NULL;
+    if (!replica_making_undo(&self->context, row->vm_uuid, &cause))
+        return deny(error, "what is left of an earlier replica on host '%s' could not be removed: %s", self->context.host_name,
+                    cause->message);
+    if (!check_no_local_vm(self, offer, error))
+        return false;
+    if (g_file_test(row->folder, G_FILE_TEST_EXISTS))
+        return deny(error, "the folder '%s' on host '%s' holds files of an earlier replica; move it away or remove it", row->folder,
+                    self->context.host_name);
+    return true;
+}
+
+/* The row is saved last: that ends the note of an unfinished replica. */
+static bool
+make_and_save(ReplicationService *self, Member *member, const StoreRelationship *row, const LinkOffer *offer, GError **error)
+{
+    return replica_create(&self->context, row, offer, error) && replica_open_disks(member->replica, error) &&
+           relationship_edit_end(member->relationship, relationship_edit(member->relationship), error);
+}
+
+static bool
 make_replica(ReplicationService *self, const LinkOffer *offer, StoreRelationship *row, GError **error)
 {
     g_autoptr(StoreRelationship) copy = store_relationship_copy(row);
-    if (g_file_test(row->folder, G_FILE_TEST_EXISTS)) {
-        deny(error, "the folder '%s' on host '%s' holds files of an earlier replica; move it away or remove it", row->folder,
-             self->context.host_name);
-        store_relationship_free(row);
-        return false;
-    }
     g_autoptr(Member) member = service_add_member(self, row, error);
     if (member == NULL)
         return false;
@@ -278,11 +314,14 @@ make_replica(ReplicationService *self, const LinkOffer *offer, StoreRelationship
         service_drop_member(self, member);
         return false;
     }
-    bool good = replica_create(&self->context, copy, offer, error) && replica_open_disks(member->replica, error);
-    StoreRelationship *edit = good ? relationship_edit(member->relationship) : NULL;
-    good = good && relationship_edit_end(member->relationship, edit, error);
+    bool clear = clear_the_way(self, offer, copy, error);
+    bool good = clear && make_and_save(self, member, copy, offer, error);
     if (!good)
-        drop_replica(self, member, copy->vm_uuid, copy->folder);
+        relationship_close(member->relationship, true);
+    if (clear && !good)
+        undo_making(self, member, copy);
+    else if (!good)
+        service_drop_member(self, member);
     relationship_end_operation(member->relationship);
     if (!good)
         return false;
@@ -314,16 +353,23 @@ op_offer(void *opaque, const LinkPeer *peer, const LinkOffer *offer, bool update
     if (settings == NULL || !relationship_settings_check(settings, error))
         return false;
     g_autoptr(Member) member = service_find_member(self, offer->vm_uuid);
+    bool unfinished;
+    if (!is_unfinished(self, offer->vm_uuid, &unfinished, error))
+        return false;
     if (member != NULL) {
         g_autoptr(Member) bound = find_bound(self, peer, offer->vm_uuid, error);
         if (bound == NULL || !check_repeated_offer(bound, offer, update, error))
             return false;
+        if (unfinished) {
+            g_set_error_literal(error, LINK_ERROR, LINK_ERROR_STATE, "the replica is just being made or removed; try again");
+            return false;
+        }
         replica_position(bound->replica, ret_position);
         return true;
     }
     if (update)
         return deny(error, "there is no replica of VM %s here that belongs to you", offer->vm_uuid);
-    if (!check_no_local_vm(self, offer, error) || !make_replica(self, offer, row_of_offer(self, offer, entry), error))
+    if ((!unfinished && !check_no_local_vm(self, offer, error)) || !make_replica(self, offer, row_of_offer(self, offer, entry), error))
         return false;
     g_autoptr(Member) made = service_find_member(self, offer->vm_uuid);
     if (made == NULL)

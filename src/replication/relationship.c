@@ -249,10 +249,10 @@ relationship_close(Relationship *self, bool inside)
 }
 
 bool
-relationship_remove(Relationship *self, GError **error)
+relationship_remove(Relationship *self, const StoreUnfinished *leaves, GError **error)
 {
     g_mutex_lock(&self->lock);
-    bool good = store_relationship_remove(self->store, self->vm_uuid, self->index, error);
+    bool good = store_relationship_remove(self->store, self->vm_uuid, self->index, leaves, error);
     if (good) {
         self->closed = true;
         update_yield_flag(self);

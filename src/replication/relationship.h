@@ -44,8 +44,9 @@ const gint *relationship_yield_flag(Relationship *self);
 
 bool relationship_begin_operation(Relationship *self, const char *what, GError **error);
 void relationship_end_operation(Relationship *self);
-/* Takes it out of the store and closes it in one step, so that nobody's edit brings it back. By the operation that removes it. */
-bool relationship_remove(Relationship *self, GError **error);
+/* Takes it out of the store and closes it in one step, so that nobody's edit brings it back. By the operation that removes it.
+ * @leaves (nullable): as of store_relationship_remove(). */
+bool relationship_remove(Relationship *self, const StoreUnfinished *leaves, GError **error);
 /* No more work, operations or edits; waits for those under way. Called by the operation that removes it (@inside) or at the service's end. */
 void relationship_close(Relationship *self, bool inside);
 

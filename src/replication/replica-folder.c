@@ -56,6 +56,12 @@ replica_undo_path(const char *folder, const StoreUndo *undo)
     return g_strdup_printf("%s/undo/%" PRIu64 "-%" PRIu64 "-%u.log", folder, undo->base, undo->position, undo->pass);
 }
 
+char *
+replica_run_folder(const ReplicationContext *context, const char *vm_uuid)
+{
+    return g_strdup_printf("%s/%.13s", context->run_folder, vm_uuid);
+}
+
 bool
 replica_folder_make(const char *folder, GError **error)
 {

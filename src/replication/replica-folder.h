@@ -7,13 +7,14 @@
  *   FOLDER/staging/POSITION.log         received, not yet applied
  *   FOLDER/undo/BASE-POSITION-PASS.log  takes the disks back
  *   FOLDER/position                     what the disks hold, for comparison with the store
+ *   FOLDER/made-as                      whose making it was (replica-making.h)
  *
  * QEMU, which may be another user, passes through FOLDER, disks and failover; libvirt gives it the files there that it starts a VM on.
  * All other folders are closed to it.
  */
 #pragma once
 
-#include "store/store.h"
+#include "replication/context.h"
 
 char *replica_disk_path(const char *folder, const char *id);
 char *replica_overlay_path(const char *folder, const char *id);
@@ -22,6 +23,8 @@ char *replica_failover_blob_folder(const char *folder);
 char *replica_staging_path(const char *folder, uint64_t position);
 char *replica_resync_staging_path(const char *folder);
 char *replica_undo_path(const char *folder, const StoreUndo *undo);
+/* Sockets and pid file of its storage daemon. */
+char *replica_run_folder(const ReplicationContext *context, const char *vm_uuid);
 bool  replica_folder_make(const char *folder, GError **error);
 
 /* Ids of the disks that are there, sorted; (transfer full), NULL at the end. */

@@ -5,9 +5,9 @@
 #include "replication/grain-hash.h"
 #include "replication/points.h"
 #include "replication/replica-folder.h"
+#include "replication/replica-making.h"
 #include "util/durable.h"
 #include "util/log.h"
-#include "util/reach.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -53,12 +53,6 @@ replica_unref(Replica *self)
 
 /* ---- disks and domain ---- */
 
-static char *
-run_folder_of(const ReplicationContext *context, const char *vm_uuid)
-{
-    return g_strdup_printf("%s/%.13s", context->run_folder, vm_uuid);
-}
-
 bool
 replica_open_disks(Replica *self, GError **error)
 {
@@ -78,7 +72,7 @@ replica_open_disks(Replica *self, GError **error)
         g_ptr_array_add(paths, replica_disk_path(row->folder, ids[i]));
         images[i] = (DiskServerImage){ .id = ids[i], .path = g_ptr_array_index(paths, i), .format = "qcow2" };
     }
-    g_autofree char *run = run_folder_of(self->context, row->vm_uuid);
+    g_autofree char *run = replica_run_folder(self->context, row->vm_uuid);
     g_autofree char *blobs = replica_blob_folder(row->folder);
     self->disks = disk_target_open(self->context, run, images, n, blobs, error);
     return self->disks != NULL;
@@ -148,7 +142,7 @@ replica_define(const ReplicationContext *context, const StoreRelationship *row, 
 bool
 replica_create(const ReplicationContext *context, const StoreRelationship *row, const LinkOffer *offer, GError **error)
 {
-    if (!reach_check(context->qemu_user, row->folder, error) || !replica_folder_make(row->folder, error))
+    if (!replica_making_begin(context, row, error) || !replica_folder_make(row->folder, error))
         return false;
     for (unsigned i = 0; i < offer->n_disks; i++) {
         g_autofree char *path = replica_disk_path(row->folder, offer->disks[i].id);
@@ -222,7 +216,7 @@ replica_check_folder(Replica *self, GError **error)
     if (self->checked)
         return true;
     g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
-    g_autofree char *run = run_folder_of(self->context, row->vm_uuid);
+    g_autofree char *run = replica_run_folder(self->context, row->vm_uuid);
     if (!disk_server_end_left_over(run, error))
         return false;
     clean_staging(row);

@@ -16,7 +16,8 @@ Replica *replica_new(const ReplicationContext *context, Relationship *relationsh
 Replica *replica_ref(Replica *self);
 void     replica_unref(Replica *self);
 
-/* Makes folder, empty disks and the placeholder domain of a new relationship. */
+/* Makes folder, empty disks and the placeholder domain of a new relationship, noted as unfinished until @row is saved. On failure
+ * replica_making_undo() removes them. */
 bool replica_create(const ReplicationContext *context, const StoreRelationship *row, const LinkOffer *offer, GError **error);
 
 /* After a start of the daemon: opens the disks, compares the position file with the store, removes what an interrupted step left. */

@@ -314,7 +314,7 @@ remove_job(Member *member, Job *job, void *data, GError **error)
     if (member->replica != NULL && row->initial_complete && !held && !replica_apply_pending(member->replica, error))
         return false;
     g_autoptr(GPtrArray) passes = row->resync_passes > 0 && !held ? open_resync(self, row, error) : g_ptr_array_new();
-    if (passes == NULL || !relationship_remove(member->relationship, error))
+    if (passes == NULL || !relationship_remove(member->relationship, NULL, error))
         return false;
     service_drop_member(self, member);
     if (member->replica != NULL) {

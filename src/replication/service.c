@@ -2,6 +2,7 @@
 #include "replication/service-private.h"
 
 #include "replication/points.h"
+#include "replication/replica-making.h"
 #include "replication/settings.h"
 #include "util/durable.h"
 #include "util/log.h"
@@ -399,6 +400,23 @@ recover_member(ReplicationService *self, Member *member)
     service_wake_member(member);
 }
 
+/* What a death in the making or dropping of replicas left. */
+static bool
+undo_unfinished(ReplicationService *self, GError **error)
+{
+    g_autoptr(GPtrArray) notes = store_unfinished(self->context.store, NULL, error);
+    for (guint i = 0; notes != NULL && i < notes->len; i++) {
+        g_autoptr(GError) cause = NULL;
+        const StoreUnfinished *note = g_ptr_array_index(notes, i);
+        if (replica_making_undo(&self->context, note->vm_uuid, &cause))
+            log_notice("service", note->vm_uuid, "what was left of an unfinished replica in '%s' is removed", note->folder);
+        else
+            log_warning("service", note->vm_uuid, "what is left of an unfinished replica in '%s' stays for now: %s", note->folder,
+                        cause->message);
+    }
+    return notes != NULL;
+}
+
 static bool
 load_members(ReplicationService *self, GError **error)
 {
@@ -438,7 +456,7 @@ replication_service_start(const ServiceConfig *config, GError **error)
     }
     if (!virt_release(self->context.virt, NULL, config->scratch_folder, &released))
         log_warning("service", NULL, "looking for left-over backup jobs: %s; continuing", released->message);
-    if (!load_members(self, error) || !service_load_settings(self, error)) {
+    if (!undo_unfinished(self, error) || !load_members(self, error) || !service_load_settings(self, error)) {
         replication_service_stop(self);
         return NULL;
     }

@@ -6,11 +6,14 @@
 #include <stdarg.h>
 #include <string.h>
 
-#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION 3
 
 /* What makes version n + 1 of version n; schema/store.sql is the newest. */
 static const char *const migrations[SCHEMA_VERSION] = {
     [1] = "ALTER TABLE point ADD COLUMN running_usec INTEGER NOT NULL DEFAULT 0;",
+    [2] = "CREATE TABLE unfinished (vm_uuid TEXT PRIMARY KEY, folder TEXT NOT NULL, token TEXT NOT NULL) STRICT;"
+          "CREATE TRIGGER replica_finished AFTER INSERT ON relationship WHEN NEW.mode = 2 BEGIN"
+          " DELETE FROM unfinished WHERE vm_uuid = NEW.vm_uuid; END;",
 };
 
 G_DEFINE_QUARK(store-error-quark, store_error)
@@ -318,8 +321,10 @@ store_relationship_save(Store *self, const StoreRelationship *row, GError **erro
                row->failover_point, row->blob_hash);
 }
 
+static const char unfinished_insert[] = "INSERT OR REPLACE INTO unfinished (vm_uuid, folder, token) VALUES (?,?,?)";
+
 bool
-store_relationship_remove(Store *self, const char *vm_uuid, unsigned index, GError **error)
+store_relationship_remove(Store *self, const char *vm_uuid, unsigned index, const StoreUnfinished *leaves, GError **error)
 {
     g_mutex_lock(&self->lock);
     bool good = sqlite3_exec(self->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK;
@@ -330,9 +335,55 @@ store_relationship_remove(Store *self, const char *vm_uuid, unsigned index, GErr
         good = good && run_inside(self, error, "DELETE FROM point WHERE vm_uuid=?", "t", vm_uuid);
         good = good && run_inside(self, error, "DELETE FROM undo WHERE vm_uuid=?", "t", vm_uuid);
     }
+    if (leaves != NULL)
+        good = good && run_inside(self, error, unfinished_insert, "ttt", leaves->vm_uuid, leaves->folder, leaves->token);
     good = end_transaction(self, good, error);
     g_mutex_unlock(&self->lock);
     return good;
+}
+
+/* ---- replicas being made or dropped ---- */
+
+void
+store_unfinished_free(StoreUnfinished *row)
+{
+    if (row == NULL)
+        return;
+    g_free(row->vm_uuid);
+    g_free(row->folder);
+    g_free(row->token);
+    g_free(row);
+}
+
+static gpointer
+unfinished_from_row(sqlite3_stmt *s)
+{
+    StoreUnfinished *row = g_new0(StoreUnfinished, 1);
+    row->vm_uuid = column_text(s, 0);
+    row->folder = column_text(s, 1);
+    row->token = column_text(s, 2);
+    return row;
+}
+
+GPtrArray *
+store_unfinished(Store *self, const char *vm_uuid, GError **error)
+{
+    return select_rows(self,
+                       vm_uuid != NULL ? "SELECT vm_uuid, folder, token FROM unfinished WHERE vm_uuid=?1"
+                                       : "SELECT vm_uuid, folder, token FROM unfinished",
+                       vm_uuid, unfinished_from_row, (GDestroyNotify)store_unfinished_free, error);
+}
+
+bool
+store_unfinished_save(Store *self, const StoreUnfinished *row, GError **error)
+{
+    return run(self, error, unfinished_insert, "ttt", row->vm_uuid, row->folder, row->token);
+}
+
+bool
+store_unfinished_remove(Store *self, const char *vm_uuid, GError **error)
+{
+    return run(self, error, "DELETE FROM unfinished WHERE vm_uuid=?", "t", vm_uuid);
 }
 
 /* ---- points ---- */

@@ -52,8 +52,22 @@ StoreRelationship *store_relationship_copy(const StoreRelationship *row);
 void               store_relationship_free(StoreRelationship *row);
 GPtrArray *store_relationships(Store *self, GError **error); /* of StoreRelationship, owned by the array */
 bool       store_relationship_save(Store *self, const StoreRelationship *row, GError **error);
-/* With its points and undo rows. */
-bool       store_relationship_remove(Store *self, const char *vm_uuid, unsigned index, GError **error);
+
+/* A replica that is being made or dropped: noted before its files and its domain are, and gone from here in the same transaction in
+ * which it gets its relationship, or when all of it is removed. */
+typedef struct {
+    char *vm_uuid;
+    char *folder; /* where its files are, or will be */
+    char *token;  /* random: what bears it was made for this row, and may be removed */
+} StoreUnfinished;
+void       store_unfinished_free(StoreUnfinished *row);
+GPtrArray *store_unfinished(Store *self, const char *vm_uuid, GError **error); /* of StoreUnfinished; NULL @vm_uuid: all */
+bool       store_unfinished_save(Store *self, const StoreUnfinished *row, GError **error);
+bool       store_unfinished_remove(Store *self, const char *vm_uuid, GError **error);
+
+/* With its points and undo rows. @leaves (nullable): what is to be removed of it now, noted in the same transaction. */
+bool       store_relationship_remove(Store *self, const char *vm_uuid, unsigned index, const StoreUnfinished *leaves,
+                                     GError **error);
 
 typedef struct {
     char    *id, *vm_uuid;
@@ -98,3 +112,4 @@ bool  store_value_set(Store *self, const char *name, const char *value, GError *
 int64_t store_vm_created(Store *self, const char *vm_uuid, int64_t now_usec);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(StoreRelationship, store_relationship_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(StoreUnfinished, store_unfinished_free)

@@ -43,7 +43,7 @@ test_relationship_survives_reopening(void)
     g_assert_cmpuint(read->bytes_sent, ==, 1ull << 40);
     g_assert_true(read->initial_complete);
     g_assert_cmpmem(read->digest, sizeof read->digest, row->digest, sizeof row->digest);
-    g_assert_true(store_relationship_remove(store, row->vm_uuid, 0, NULL));
+    g_assert_true(store_relationship_remove(store, row->vm_uuid, 0, NULL, NULL));
     g_autoptr(GPtrArray) none = store_relationships(store, NULL);
     g_assert_cmpuint(none->len, ==, 0);
     store_close(store);
@@ -88,6 +88,47 @@ test_entries_compare_without_case(void)
     store_close(store);
 }
 
+static unsigned
+count_unfinished(Store *store, const char *vm_uuid)
+{
+    g_autoptr(GPtrArray) rows = store_unfinished(store, vm_uuid, NULL);
+    g_assert_nonnull(rows);
+    return rows->len;
+}
+
+/* A VM is unfinished or has a relationship, never both, never neither. */
+static void
+check_unfinished(Store *store)
+{
+    char uuid[] = "u", place[] = "/x/u", token[] = "t";
+    StoreUnfinished note = { uuid, place, token };
+    g_assert_true(store_unfinished_save(store, &note, NULL));
+    g_autoptr(StoreRelationship) row = store_relationship_new(uuid, 0);
+    row->mode = 1; /* a primary: another thing */
+    g_assert_true(store_relationship_save(store, row, NULL));
+    g_assert_cmpuint(count_unfinished(store, uuid), ==, 1);
+    row->mode = 2;
+    g_assert_true(store_relationship_save(store, row, NULL));
+    g_assert_cmpuint(count_unfinished(store, NULL), ==, 0);
+    g_assert_true(store_relationship_remove(store, uuid, 0, &note, NULL));
+    g_assert_cmpuint(count_unfinished(store, "v"), ==, 0);
+    g_autoptr(GPtrArray) notes = store_unfinished(store, uuid, NULL);
+    g_assert_cmpuint(notes->len, ==, 1);
+    const StoreUnfinished *read = g_ptr_array_index(notes, 0);
+    g_assert_cmpstr(read->folder, ==, place);
+    g_assert_cmpstr(read->token, ==, token);
+    g_assert_true(store_unfinished_remove(store, uuid, NULL));
+    g_assert_cmpuint(count_unfinished(store, NULL), ==, 0);
+}
+
+static void
+test_unfinished_or_replica(void)
+{
+    Store *store = open_again();
+    check_unfinished(store);
+    store_close(store);
+}
+
 /* A database as version 1 made it, with a point in it. */
 static void
 make_version_1(const char *path)
@@ -96,7 +137,7 @@ make_version_1(const char *path)
     sqlite3 *db = NULL;
     g_assert_cmpint(sqlite3_open(path, &db), ==, SQLITE_OK);
     g_assert_cmpint(sqlite3_exec(db,
-                                 "ALTER TABLE point DROP COLUMN running_usec;"
+                                 "ALTER TABLE point DROP COLUMN running_usec; DROP TRIGGER replica_finished; DROP TABLE unfinished;"
                                  "INSERT INTO point VALUES ('p', 'vm', 7, 1, 1, 0, 99); PRAGMA user_version=1;",
                                  NULL, NULL, NULL), ==, SQLITE_OK);
     sqlite3_close(db);
@@ -120,6 +161,7 @@ test_older_schema_is_brought_up(void)
     g_assert_true(store_point_save(store, point, NULL));
     g_autoptr(GPtrArray) again = store_points(store, "vm", NULL);
     g_assert_cmpint(((StorePoint *)g_ptr_array_index(again, 0))->running_usec, ==, 5);
+    check_unfinished(store);
     store_close(store);
 }
 
@@ -148,6 +190,7 @@ main(int argc, char **argv)
     g_test_add_func("/store/relationship-survives-reopening", test_relationship_survives_reopening);
     g_test_add_func("/store/undo-replaced-at-once", test_undo_replaced_at_once);
     g_test_add_func("/store/entries-compare-without-case", test_entries_compare_without_case);
+    g_test_add_func("/store/unfinished-or-a-replica", test_unfinished_or_replica);
     g_test_add_func("/store/older-schema-is-brought-up", test_older_schema_is_brought_up);
     g_test_add_func("/store/newer-schema-is-refused", test_newer_schema_is_refused);
     int status = g_test_run();
