@@ -2,7 +2,9 @@
 """A disk far larger than the scratch space: a fresh 4 GiB disk under constant writing replicates with 64 MiB of it."""
 
 import os
+import subprocess
 import sys
+import tempfile
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -11,6 +13,7 @@ import tap  # noqa: E402
 
 BUILD = sys.argv[1]
 SCRATCH = 64 * 2**20
+STRIDE, FILLED_STRIDES = 2**20, 1024  # 4 GiB in 4096 places
 
 
 class ScratchWatch(threading.Thread):
@@ -39,11 +42,22 @@ class ScratchWatch(threading.Thread):
         self.join()
 
 
+def fill(path):
+    """Data that does not compress, so that the first copy takes a while and the guest writes into what is not copied yet. The
+    last sector of each stride is the ledger's."""
+    with tempfile.NamedTemporaryFile() as piece:
+        piece.write(os.urandom(STRIDE - 512))
+        piece.flush()
+        subprocess.run(["qemu-io", "-f", "qcow2", *(word for stride in range(FILLED_STRIDES) for word in (
+            "-c", f"write -q -s {piece.name} {(stride + 1) * STRIDE} {STRIDE - 512}")), path], check=True)
+
+
 def test_big_disk_small_scratch():
     with hosts.Site(BUILD) as site:
         primary, replica = site.host("p", scratch_max="64M"), site.host("r")
         guest = primary.add_guest(sizes=(4 * 2**30, 64 * 2**20), per_tick=60)
         uuid = guest.uuid
+        fill(primary.disk_paths()[0])
         primary.start()
         replica.start()
         replica.enable_server("p")

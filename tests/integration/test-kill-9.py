@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""kill -9 at random moments: of either daemon, the guest's QEMU, the storage daemon of the replica.
+"""kill -9 at random moments: of either daemon, the guest's QEMU on either side, the storage daemon of the replica.
 
 Afterwards replication goes on by itself, nothing acknowledged is lost, every point stays whole, and the guest was never left
 paused or with a job of ours. The hosts have a libvirtd of their own, as in production: an embedded libvirt would die with the
@@ -33,15 +33,19 @@ def kill_replica_daemon(primary, replica, guest):
     replica.start()
 
 
-def kill_guest(primary, replica, guest):
+def wait_off(host, guest):
     def is_off():
-        primary.revive_libvirtd()
+        host.revive_libvirtd()
         try:
-            return primary.vm(guest.uuid).number("EnabledState") == hosts.POWER_OFF
+            return host.vm(guest.uuid).number("EnabledState") == hosts.POWER_OFF
         except hosts.Fault:
             return False  # libvirt is not reachable just now
+    hosts.wait_for(is_off, f"the guest on {host.name} to be off")
+
+
+def kill_guest(primary, replica, guest):
     primary.kill_qemu(guest.uuid)
-    hosts.wait_for(is_off, "the guest to be off")
+    wait_off(primary, guest)
     log = primary.serial().skip()
     primary.power(guest.uuid, hosts.POWER_ON)
     log.verdict()
@@ -53,7 +57,40 @@ def kill_storage_daemon(primary, replica, guest):
             hosts.kill(pid)
 
 
-VICTIMS = [kill_primary_daemon, kill_replica_daemon, kill_guest, kill_storage_daemon]
+def kill_failed_over_guest(primary, replica, guest):
+    """The VM that runs on the replica loses its power; what it wrote there stays whole. Then the failover is reverted."""
+    replica.failover(guest.uuid)
+    replica.power(guest.uuid, hosts.POWER_ON)
+    log = replica.serial()
+    log.wait_number(log.verdict() + 32)
+    reached = log.reached()
+    replica.kill_qemu(guest.uuid)
+    wait_off(replica, guest)
+    log.skip()
+    replica.power(guest.uuid, hosts.POWER_ON)
+    found = log.verdict()
+    assert found >= reached, f"the failed-over VM had printed {reached}, after its power cut it finds {found}"
+    replica.power(guest.uuid, hosts.POWER_OFF)
+    replica.revert(guest.uuid)
+
+
+def kill_replica_daemon_in_failover(primary, replica, guest):
+    """The next daemon ends what was begun."""
+    api = replica.api
+    result = api.invoke(api.enumerate("Msvm_ReplicationService")[0], "InitiateFailover",
+                        {"ComputerSystem": replica.vm_epr(guest.uuid), "SnapshotSettingData": None})
+    assert result.return_value == hosts.JOB_STARTED, result.message
+    threading.Event().wait(dice.uniform(0, 0.3))
+    replica.kill()
+    replica.start()
+    replica.wait_state(guest.uuid, hosts.RECOVERED)
+    verdict = replica.check_disks()
+    assert verdict.whole, verdict
+    replica.revert(guest.uuid)
+
+
+VICTIMS = [kill_primary_daemon, kill_replica_daemon, kill_guest, kill_storage_daemon, kill_failed_over_guest,
+           kill_replica_daemon_in_failover]
 
 
 def writes_on(primary, when):
