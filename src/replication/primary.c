@@ -386,6 +386,20 @@ resync_is_held(Primary *self, const RelationshipSettings *settings, GError **err
     return true;
 }
 
+static char **
+find_disks(Primary *self, const StoreRelationship *row, const RelationshipSettings *settings, GError **error)
+{
+    g_autoptr(GError) cause = NULL;
+    char **targets = primary_disks(self->context, row->vm_uuid, settings, &cause);
+    if (targets == NULL && g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN))
+        g_set_error(error, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN,
+                    "VM '%s' is no longer defined on this host; define it again with its UUID %s, or remove its replication",
+                    row->vm_name, row->vm_uuid);
+    else if (targets == NULL)
+        g_propagate_error(error, g_steal_pointer(&cause));
+    return targets;
+}
+
 CycleResult
 primary_cycle(Primary *self, GError **error)
 {
@@ -396,7 +410,7 @@ primary_cycle(Primary *self, GError **error)
     g_autoptr(RelationshipSettings) settings = relationship_settings(self->relationship);
     if (row->state == STATE_WAITING_RESYNC && resync_is_held(self, settings, error))
         return CYCLE_HELD;
-    g_auto(GStrv) targets = primary_disks(self->context, row->vm_uuid, settings, &cause);
+    g_auto(GStrv) targets = find_disks(self, row, settings, &cause);
     if (targets == NULL || !make_contact(self, &cause))
         return handle_failure(self, row, cause, error);
 

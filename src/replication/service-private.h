@@ -46,6 +46,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Member, member_unref)
 
 /* (transfer full)(nullable) */
 Member *service_find_member(ReplicationService *self, const char *vm_uuid);
+/* All of them now; of Member, owned by the array. */
+GPtrArray *service_members(ReplicationService *self);
 /* Takes @row; the member is known to others from now on. */
 Member *service_add_member(ReplicationService *self, StoreRelationship *row, GError **error);
 void    service_drop_member(ReplicationService *self, Member *member);
@@ -54,6 +56,8 @@ void    service_wake_member(Member *member);
 
 /* Says which VM is unknown, or gives it. Errors are REPLICATION_ERROR. */
 VirtDomain *service_find_domain(ReplicationService *self, const char *vm_uuid, GError **error);
+/* What stands for a VM that has a relationship and is no longer defined: off, with the name that it had. (transfer full) */
+VirtDomain *service_undefined_domain(Member *member);
 /* Any error as REPLICATION_ERROR with its text; takes @cause, always returns false. */
 bool    service_fail(GError *cause, GError **error);
 

@@ -139,9 +139,22 @@ replication_service_vms(ReplicationService *self, GError **error)
         service_fail(cause, error);
         return NULL;
     }
+    g_autoptr(GHashTable) defined = g_hash_table_new(g_str_hash, g_str_equal);
     GPtrArray *views = g_ptr_array_new_with_free_func((GDestroyNotify)vm_view_free);
-    for (guint i = 0; i < domains->len; i++)
-        g_ptr_array_add(views, view_of_domain(self, g_ptr_array_index(domains, i)));
+    for (guint i = 0; i < domains->len; i++) {
+        const VirtDomain *domain = g_ptr_array_index(domains, i);
+        g_hash_table_add(defined, domain->uuid);
+        g_ptr_array_add(views, view_of_domain(self, domain));
+    }
+    /* Somebody may have undefined a VM that replicates: its replication is seen, and can be removed. */
+    g_autoptr(GPtrArray) members = service_members(self);
+    for (guint i = 0; i < members->len; i++) {
+        Member *member = g_ptr_array_index(members, i);
+        if (g_hash_table_contains(defined, relationship_vm(member->relationship)))
+            continue;
+        g_autoptr(VirtDomain) domain = service_undefined_domain(member);
+        g_ptr_array_add(views, view_of_domain(self, domain));
+    }
     return views;
 }
 

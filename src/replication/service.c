@@ -64,6 +64,20 @@ service_find_member(ReplicationService *self, const char *vm_uuid)
     return member;
 }
 
+GPtrArray *
+service_members(ReplicationService *self)
+{
+    GPtrArray *members = g_ptr_array_new_with_free_func((GDestroyNotify)member_unref);
+    GHashTableIter iter;
+    gpointer member;
+    g_mutex_lock(&self->lock);
+    g_hash_table_iter_init(&iter, self->members);
+    while (g_hash_table_iter_next(&iter, NULL, &member))
+        g_ptr_array_add(members, member_ref(member));
+    g_mutex_unlock(&self->lock);
+    return members;
+}
+
 static void
 wake_opaque(void *opaque)
 {
@@ -332,13 +346,28 @@ service_find_domain(ReplicationService *self, const char *vm_uuid, GError **erro
     VirtDomain *domain = virt_host_find(self->context.virt, lower, &cause);
     if (domain != NULL)
         return domain;
-    if (g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN)) {
-        g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_PARAMETER, "there is no VM %s on this host", lower);
-        g_error_free(cause);
+    if (!g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN)) {
+        service_fail(cause, error);
         return NULL;
     }
-    service_fail(cause, error);
+    g_error_free(cause);
+    g_autoptr(Member) member = service_find_member(self, lower);
+    if (member != NULL)
+        return service_undefined_domain(member);
+    g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_PARAMETER,
+                "there is no VM %s on this host; 'virt-replica list' shows those that are", lower);
     return NULL;
+}
+
+VirtDomain *
+service_undefined_domain(Member *member)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    VirtDomain *domain = g_new0(VirtDomain, 1);
+    domain->uuid = g_strdup(row->vm_uuid);
+    domain->name = g_strdup(row->vm_name);
+    domain->state = VIRT_OFF;
+    return domain;
 }
 
 /* ---- start and stop ---- */
@@ -470,13 +499,8 @@ replication_service_start(const ServiceConfig *config, GError **error)
 static void
 close_members(ReplicationService *self)
 {
+    g_autoptr(GPtrArray) members = service_members(self);
     g_mutex_lock(&self->lock);
-    g_autoptr(GPtrArray) members = g_ptr_array_new_with_free_func((GDestroyNotify)member_unref);
-    GHashTableIter iter;
-    gpointer member;
-    g_hash_table_iter_init(&iter, self->members);
-    while (g_hash_table_iter_next(&iter, NULL, &member))
-        g_ptr_array_add(members, member_ref(member));
     while (self->running_jobs > 0)
         g_cond_wait(&self->jobs_ended, &self->lock);
     g_mutex_unlock(&self->lock);
