@@ -14,7 +14,7 @@ _virt_replica_options() {
     stop) echo --force --timeout --detach ;;
     shutdown) echo --timeout --detach ;;
     server) echo --enable --disable --json ;;
-    authorize) echo --storage --trust-group ;;
+    authorize) echo --storage --trust-group --max-vms --max-size --max-staging --change ;;
     esac
 }
 

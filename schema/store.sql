@@ -10,7 +10,7 @@ CREATE TABLE relationship (
     last_kind INTEGER NOT NULL, failed_over_kind INTEGER NOT NULL,
     last_replication_usec INTEGER NOT NULL, last_apply_usec INTEGER NOT NULL,
     last_application_consistent_usec INTEGER NOT NULL,
-    bytes_sent INTEGER NOT NULL, failover_point TEXT, blob_hash TEXT,
+    bytes_sent INTEGER NOT NULL, failover_point TEXT, blob_hash TEXT, declared_bytes INTEGER NOT NULL,
     PRIMARY KEY (vm_uuid, idx)
 ) STRICT;
 
@@ -28,7 +28,8 @@ CREATE TABLE undo (
 ) STRICT;
 
 CREATE TABLE entry (
-    allowed_primary TEXT PRIMARY KEY COLLATE NOCASE, trust_group TEXT, storage_location TEXT
+    allowed_primary TEXT PRIMARY KEY COLLATE NOCASE, trust_group TEXT, storage_location TEXT,
+    additional_settings TEXT
 ) STRICT;
 
 -- A replica that is being made or dropped: noted before anything of it is there or goes. What a crash leaves of it is removed later,

@@ -114,8 +114,10 @@ modify_service_settings(MethodCall *call, GError **error)
     return replication_service_set_settings(call->service, &caller, settings, &call->job, error);
 }
 
+typedef bool (*EntryFunc)(ReplicationService *self, const Caller *caller, const AuthorizationEntry *entry, GError **error);
+
 static bool
-add_entry(MethodCall *call, GError **error)
+give_entry(MethodCall *call, EntryFunc func, GError **error)
 {
     CimInstance *instance = required_instance(call, "AuthorizationEntry", "Msvm_ReplicationAuthorizationSettingData",
                                               error);
@@ -127,9 +129,21 @@ add_entry(MethodCall *call, GError **error)
         return false;
     entry = entry_from_instance(instance, error);
     cim_instance_free(instance);
-    ok = entry != NULL && replication_service_add_entry(call->service, &caller, entry, error);
+    ok = entry != NULL && func(call->service, &caller, entry, error);
     authorization_entry_free(entry);
     return ok;
+}
+
+static bool
+add_entry(MethodCall *call, GError **error)
+{
+    return give_entry(call, replication_service_add_entry, error);
+}
+
+static bool
+modify_entry(MethodCall *call, GError **error)
+{
+    return give_entry(call, replication_service_change_entry, error);
 }
 
 static bool
@@ -163,7 +177,7 @@ const MethodRow replication_methods[] = {
     UNSUPPORTED("InitiateFailback", CIM_ROLE_OPERATOR),
     { SERVICE, "ModifyServiceSettings", CIM_ROLE_ADMINISTRATOR, modify_service_settings },
     { SERVICE, "AddAuthorizationEntry", CIM_ROLE_ADMINISTRATOR, add_entry },
-    UNSUPPORTED("ModifyAuthorizationEntry", CIM_ROLE_ADMINISTRATOR),
+    { SERVICE, "ModifyAuthorizationEntry", CIM_ROLE_ADMINISTRATOR, modify_entry },
     { SERVICE, "RemoveAuthorizationEntry", CIM_ROLE_ADMINISTRATOR, remove_entry },
     UNSUPPORTED("SetAuthorizationEntry", CIM_ROLE_ADMINISTRATOR),
     UNSUPPORTED("TestReplicationConnection", CIM_ROLE_ADMINISTRATOR),

@@ -293,8 +293,10 @@ DEFINE_MADE_TEXT(entry_id, AuthorizationEntry, entry_name(view))
 DEFINE_TEXT(entry_primary, AuthorizationEntry, view->allowed_primary)
 DEFINE_TEXT(entry_group, AuthorizationEntry, view->trust_group)
 DEFINE_TEXT(entry_location, AuthorizationEntry, view->storage_location)
+DEFINE_TEXT(entry_additional, AuthorizationEntry, view->additional_settings)
 
 static const PropertyRow entry_rows[] = {
+    { "AdditionalSettings", entry_additional },
     { "AllowedPrimaryHostSystem", entry_primary },
     { "Caption", NULL, "Replication Authorization Settings" },
     { "Description", NULL, "Virtual Machine Replication Authorization Settings Data" },

@@ -203,5 +203,6 @@ entry_from_instance(const CimInstance *instance, GError **error)
     read_text(instance, "AllowedPrimaryHostSystem", &entry->allowed_primary);
     read_text(instance, "TrustGroup", &entry->trust_group);
     read_text(instance, "ReplicaStorageLocation", &entry->storage_location);
+    read_text(instance, "AdditionalSettings", &entry->additional_settings);
     return entry;
 }

@@ -19,7 +19,7 @@ typedef struct {
 static void
 set_up(Fixture *fixture, const void *data)
 {
-    AuthorizationEntry entry = { (char *) "*.example.org", (char *) "DEFAULT", (char *) "/replicas" };
+    AuthorizationEntry entry = { (char *) "*.example.org", (char *) "DEFAULT", (char *) "/replicas", (char *) "vms=3" };
     Caller caller = { "set-up" };
 
     fixture->service = test_service_new();

@@ -350,6 +350,13 @@ test_entries(Fixture *fixture, const void *data)
     entries = replication_service_entries(fixture->service);
     g_assert_cmpuint(entries->len, ==, 1);
     g_assert_cmpstr(((AuthorizationEntry *) entries->pdata[0])->trust_group, ==, "T");
+    INVOKE(SERVICE, "ModifyAuthorizationEntry", "AuthorizationEntry",
+           "instance of Msvm_ReplicationAuthorizationSettingData { AllowedPrimaryHostSystem = \"p.example.org\"; "
+           "AdditionalSettings = \"vms=2\"; };");
+    g_assert_cmpuint(fixture->code, ==, 0);
+    g_autoptr(GPtrArray) changed = replication_service_entries(fixture->service);
+    g_assert_cmpstr(((AuthorizationEntry *) changed->pdata[0])->additional_settings, ==, "vms=2");
+    g_assert_cmpstr(((AuthorizationEntry *) changed->pdata[0])->storage_location, ==, "/replicas");
     INVOKE(SERVICE, "AddAuthorizationEntry", "AuthorizationEntry", "instance of Msvm_ReplicationAuthorizationSettingData { };");
     assert_refused(fixture, REPLICATION_ERROR_INVALID_PARAMETER);
     INVOKE(SERVICE, "RemoveAuthorizationEntry", "AllowedPrimaryHostSystem", "p.example.org");
@@ -438,7 +445,7 @@ test_roles(Fixture *fixture, const void *data)
 static const char *const not_supported[] = {
     "ModifyReplicationSettings", "ReverseReplicationRelationship", "ChangeReplicationModeToPrimary", "ImportInitialReplica",
     "CommitFailover", "TestReplicaSystem", "SetFailoverNetworkAdapterSettings", "InitiateFailback",
-    "ModifyAuthorizationEntry", "SetAuthorizationEntry", "TestReplicationConnection", "GetSystemCertificates",
+    "SetAuthorizationEntry", "TestReplicationConnection", "GetSystemCertificates",
     "GetReplicationStatistics", "GetReplicationStatisticsEx", "ResetReplicationStatistics", "ResetReplicationStatisticsEx",
 };
 

@@ -238,7 +238,7 @@ replication_service_entries(ReplicationService *self)
         const AuthorizationEntry *entry = self->entries->pdata[i];
         AuthorizationEntry *copy = g_new0(AuthorizationEntry, 1);
         *copy = (AuthorizationEntry) { g_strdup(entry->allowed_primary), g_strdup(entry->trust_group),
-                                       g_strdup(entry->storage_location) };
+                                       g_strdup(entry->storage_location), g_strdup(entry->additional_settings) };
         g_ptr_array_add(entries, copy);
     }
     return entries;
@@ -355,8 +355,25 @@ replication_service_add_entry(ReplicationService *self, const Caller *caller, co
     if (!do_call(self, "add-entry", caller, NULL, JOB_MODIFY_SERVICE, NULL, error))
         return false;
     copy = g_new0(AuthorizationEntry, 1);
-    *copy = (AuthorizationEntry) { g_strdup(entry->allowed_primary), g_strdup(entry->trust_group), g_strdup(entry->storage_location) };
+    *copy = (AuthorizationEntry) { g_strdup(entry->allowed_primary), g_strdup(entry->trust_group), g_strdup(entry->storage_location),
+                                   g_strdup(entry->additional_settings) };
     g_ptr_array_add(self->entries, copy);
+    self->call.text = g_strdup(entry->allowed_primary);
+    return true;
+}
+
+bool
+replication_service_change_entry(ReplicationService *self, const Caller *caller, const AuthorizationEntry *entry, GError **error)
+{
+    if (!do_call(self, "change-entry", caller, NULL, JOB_MODIFY_SERVICE, NULL, error))
+        return false;
+    for (unsigned i = 0; i < self->entries->len; i++) {
+        AuthorizationEntry *found = self->entries->pdata[i];
+        if (g_ascii_strcasecmp(found->allowed_primary, entry->allowed_primary) == 0 && entry->additional_settings != NULL) {
+            g_free(found->additional_settings);
+            found->additional_settings = g_strdup(entry->additional_settings);
+        }
+    }
     self->call.text = g_strdup(entry->allowed_primary);
     return true;
 }

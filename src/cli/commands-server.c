@@ -3,6 +3,8 @@
 #include "cli/output.h"
 #include "cli/session.h"
 
+#include <string.h>
+
 /* A method of the replication service that is about no VM. */
 static bool
 call_server(Session *session, const char *method, const char *title, const char *parameter, const char *value, GError **error)
@@ -82,6 +84,56 @@ command_server(Session *session, const CommandLine *line, GError **error)
 
 /* ---- authorization entries ---- */
 
+static const struct {
+    const char *option, *key; /* of the command line; in AdditionalSettings */
+} limits[] = {
+    { "max-vms", "vms" },
+    { "max-size", "size" },
+    { "max-staging", "staging" },
+};
+
+/* The entry's limits with those of the line in their place; NULL when the line has none. The service checks them. */
+static char *
+limits_text(const CommandLine *line, const char *present)
+{
+    g_auto(GStrv) parts = g_strsplit_set(present != NULL ? present : "", ";,", -1);
+    g_autoptr(GString) text = g_string_new(NULL);
+    bool given = false;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(limits); i++) {
+        const char *value = command_line_value(line, limits[i].option);
+        g_autofree char *start = g_strconcat(limits[i].key, "=", NULL);
+
+        given |= value != NULL;
+        for (char **part = parts; value == NULL && *part != NULL; part++) {
+            if (g_ascii_strncasecmp(g_strstrip(*part), start, strlen(start)) == 0)
+                value = *part + strlen(start);
+        }
+        if (value != NULL && strcmp(value, "none") != 0)
+            g_string_append_printf(text, "%s%s%s", text->len > 0 ? ";" : "", start, value);
+    }
+    return given ? g_string_free(g_steal_pointer(&text), FALSE) : NULL;
+}
+
+/* (nullable) The limits of the entry of @host as they are. */
+static bool
+present_limits(Session *session, const char *host, char **ret_limits, GError **error)
+{
+    g_autoptr(GPtrArray) entries = wsman_client_enumerate(session_client(session), "Msvm_ReplicationAuthorizationSettingData",
+                                                          NULL, error);
+
+    *ret_limits = NULL;
+    for (guint i = 0; entries != NULL && i < entries->len; i++) {
+        const char *name = wsman_instance_text(entries->pdata[i], "AllowedPrimaryHostSystem");
+
+        if (name != NULL && g_ascii_strcasecmp(name, host) == 0) {
+            g_free(*ret_limits);
+            *ret_limits = g_strdup(wsman_instance_text(entries->pdata[i], "AdditionalSettings"));
+        }
+    }
+    return entries != NULL;
+}
+
 bool
 command_authorize(Session *session, const CommandLine *line, GError **error)
 {
@@ -89,21 +141,32 @@ command_authorize(Session *session, const CommandLine *line, GError **error)
     const char *host = command_line_word(line, 0);
     const char *storage = command_line_value(line, "storage");
     const char *group = command_line_value(line, "trust-group");
-    g_autofree char *title = g_strdup_printf("Authorizing '%s'", host);
-    g_autofree char *text = NULL;
+    bool change = command_line_switch(line, "change");
+    g_autofree char *title = g_strdup_printf(change ? "Changing the authorization of '%s'" : "Authorizing '%s'", host);
+    g_autofree char *present = NULL, *wanted = NULL, *text = NULL;
 
-    if (storage == NULL || storage[0] != '/') {
+    if (storage != NULL ? storage[0] != '/' : !change) {
         g_set_error_literal(error, COMMAND_ERROR, COMMAND_ERROR_USAGE,
                             "--storage DIR is missing or no absolute path: the folder for the replicas of that host");
         return false;
     }
-    wsman_embedded_set(entry, "AllowedPrimaryHostSystem", "string", host);
-    wsman_embedded_set(entry, "ReplicaStorageLocation", "string", storage);
-    wsman_embedded_set(entry, "TrustGroup", "string", group != NULL ? group : "DEFAULT");
-    text = wsman_embedded_text(entry);
-    if (!call_server(session, "AddAuthorizationEntry", title, "AuthorizationEntry", text, error))
+    if (change && !present_limits(session, host, &present, error))
         return false;
-    session_say(session, "Host '%s' may replicate to this one, into %s", host, storage);
+    wsman_embedded_set(entry, "AllowedPrimaryHostSystem", "string", host);
+    if (storage != NULL)
+        wsman_embedded_set(entry, "ReplicaStorageLocation", "string", storage);
+    if (group != NULL || !change)
+        wsman_embedded_set(entry, "TrustGroup", "string", group != NULL ? group : "DEFAULT");
+    wanted = limits_text(line, present);
+    if (wanted != NULL)
+        wsman_embedded_set(entry, "AdditionalSettings", "string", wanted);
+    text = wsman_embedded_text(entry);
+    if (!call_server(session, change ? "ModifyAuthorizationEntry" : "AddAuthorizationEntry", title, "AuthorizationEntry", text, error))
+        return false;
+    if (change)
+        session_say(session, "The authorization of host '%s' is changed", host);
+    else
+        session_say(session, "Host '%s' may replicate to this one, into %s", host, storage);
     return true;
 }
 
@@ -122,12 +185,13 @@ command_unauthorize(Session *session, const CommandLine *line, GError **error)
 static void
 entries_table(const GPtrArray *entries)
 {
-    static const char *const titles[] = { "Primary host", "Trust group", "Storage", NULL };
+    static const char *const titles[] = { "Primary host", "Trust group", "Limits", "Storage", NULL };
     g_autoptr(OutputTable) table = output_table_new(titles);
 
     for (guint i = 0; i < entries->len; i++) {
         output_table_add(table, wsman_instance_text(entries->pdata[i], "AllowedPrimaryHostSystem"));
         output_table_add(table, wsman_instance_text(entries->pdata[i], "TrustGroup"));
+        output_table_add(table, wsman_instance_text(entries->pdata[i], "AdditionalSettings"));
         output_table_add(table, wsman_instance_text(entries->pdata[i], "ReplicaStorageLocation"));
     }
     output_table_print(table);
@@ -144,6 +208,7 @@ entries_json(const GPtrArray *entries)
         output_json_string(builder, "primary_host", wsman_instance_text(entries->pdata[i], "AllowedPrimaryHostSystem"));
         output_json_string(builder, "trust_group", wsman_instance_text(entries->pdata[i], "TrustGroup"));
         output_json_string(builder, "storage", wsman_instance_text(entries->pdata[i], "ReplicaStorageLocation"));
+        output_json_string(builder, "limits", wsman_instance_text(entries->pdata[i], "AdditionalSettings"));
         json_builder_end_object(builder);
     }
     json_builder_end_array(builder);

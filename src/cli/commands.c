@@ -60,8 +60,12 @@ static const CommandOption server_options[] = {
 };
 
 static const CommandOption authorize_options[] = {
-    { "storage", 0, "DIR", "folder for the replicas of that host; required" },
+    { "storage", 0, "DIR", "folder for the replicas of that host; required, but with --change" },
     { "trust-group", 0, "GROUP", "hosts of one group may pass a VM among them (DEFAULT)" },
+    { "max-vms", 0, "N", "how many replica VMs it may have here; 'none' for no limit" },
+    { "max-size", 0, "SIZE", "how large all their disks may be in all, such as 2T; 'none' for no limit" },
+    { "max-staging", 0, "SIZE", "how much may wait here to be applied, such as 50G; 'none' for no limit" },
+    { "change", 0, NULL, "change what is given here of the authorization that is there" },
     { NULL },
 };
 

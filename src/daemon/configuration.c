@@ -28,6 +28,7 @@ static const struct {
     KEY("replication", "ca", KEY_PATH, ca, "/etc/virt-replica/ca.pem"),
     KEY("replication", "certificate", KEY_PATH, certificate, "/etc/virt-replica/cert.pem"),
     KEY("replication", "key", KEY_PATH, key, "/etc/virt-replica/key.pem"),
+    KEY("replication", "storage-reserve", KEY_SIZE, storage_reserve_bytes, "256M"),
     KEY("replication", "workers", KEY_NUMBER, workers, "4"),
     KEY("api", "socket", KEY_PATH, api_socket, "/run/virt-replica/api.sock"),
     KEY("api", "group", KEY_TEXT, api_group, "libvirt"),

@@ -16,6 +16,7 @@ typedef struct {
     char    *qemu_user;         /* (nullable): whom QEMU runs as, when it is another user */
     char    *state, *run, *scratch;
     uint64_t scratch_max_bytes;
+    uint64_t storage_reserve_bytes;
     char    *replication_address;
     unsigned replication_port;
     char    *ca, *certificate, *key;

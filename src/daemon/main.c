@@ -56,6 +56,7 @@ service_config(const Config *config, Ports *ports)
         .run_folder = config->run,
         .scratch_folder = config->scratch,
         .scratch_max_bytes = config->scratch_max_bytes,
+        .storage_reserve_bytes = config->storage_reserve_bytes,
         .qemu_user = config->qemu_user,
         .serial_log_folder = config->serial_log_folder,
         .listen_address = config->replication_address,

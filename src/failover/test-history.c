@@ -237,7 +237,7 @@ send_part(Scene *scene, ChangeLogKind kind, uint64_t position, PointKind point, 
     g_autoptr(GByteArray) log = make_log(row, kind, position, point, first, end);
     ChangeLogMemory memory = { log->data, log->len, 0 };
     LinkPosition ignored;
-    replica_receive(scene->replica, change_log_source_memory(&memory), 0, "token", &ignored, &error);
+    replica_receive(scene->replica, change_log_source_memory(&memory), 0, "token", NULL, &ignored, &error);
     g_assert_no_error(error);
 }
 
@@ -450,7 +450,7 @@ test_failover_while_a_pass_comes_in(void)
     stream.source = change_log_source_memory(&stream.memory);
     LinkPosition ignored;
     g_autoptr(GError) error = NULL;
-    replica_receive(scene.replica, (ChangeLogSource){ read_interrupted, &stream }, 0, "token", &ignored, &error);
+    replica_receive(scene.replica, (ChangeLogSource){ read_interrupted, &stream }, 0, "token", NULL, &ignored, &error);
     g_assert_error(error, LINK_ERROR, LINK_ERROR_STATE);
     g_assert_cmpuint(relationship_state(scene.relationship), ==, STATE_RECOVERED);
     replica_close_disks(scene.replica);

@@ -10,6 +10,7 @@ struct DiskTarget {
     GHashTable *clients;   /* id -> DiskClient, connected when first needed */
     char       *blob_folder;
     bool        blobs_changed;
+    SpaceWatch *watch; /* (nullable) */
 };
 
 DiskTarget *
@@ -56,6 +57,18 @@ disk_target_client(DiskTarget *self, const char *id, GError **error)
     return client;
 }
 
+void
+disk_target_watch(DiskTarget *self, SpaceWatch *watch)
+{
+    self->watch = watch;
+}
+
+static bool
+may_write(DiskTarget *self, uint64_t bytes, GError **error)
+{
+    return self->watch == NULL || space_watch_take(self->watch, bytes, error);
+}
+
 bool
 disk_target_take_blobs_changed(DiskTarget *self)
 {
@@ -85,7 +98,7 @@ static bool
 target_write(void *opaque, const char *disk, uint64_t offset, const void *data, size_t length, GError **error)
 {
     DiskClient *client = disk_target_client(opaque, disk, error);
-    return client != NULL && disk_client_write(client, offset, data, length, error);
+    return client != NULL && may_write(opaque, length, error) && disk_client_write(client, offset, data, length, error);
 }
 
 static bool
@@ -153,7 +166,7 @@ target_blob_set(void *opaque, const char *name, GBytes *blob, GError **error)
         return durable_unlink(path, error);
     gsize length = 0;
     const void *data = g_bytes_get_data(blob, &length);
-    return durable_replace(path, data, length, error);
+    return may_write(self, length, error) && durable_replace(path, data, length, error);
 }
 
 static bool

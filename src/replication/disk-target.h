@@ -5,7 +5,7 @@
 #pragma once
 
 #include "disk/disk-server.h"
-#include "replication/context.h"
+#include "replication/replica-space.h"
 
 typedef struct DiskTarget DiskTarget;
 
@@ -14,6 +14,8 @@ DiskTarget *disk_target_open(const ReplicationContext *context, const char *run_
                              unsigned n_images, const char *blob_folder, GError **error);
 void        disk_target_close(DiskTarget *self); /* NULL is fine */
 bool        disk_target_is_alive(DiskTarget *self);
+/* What is written from now on is asked of @watch; NULL: no longer. The caller keeps it alive. */
+void        disk_target_watch(DiskTarget *self, SpaceWatch *watch);
 /* Valid as long as @self. */
 ChangeLogTarget disk_target_as_target(DiskTarget *self);
 /* (nullable) NBD access to one disk */

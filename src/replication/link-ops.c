@@ -1,13 +1,13 @@
 /* What peers may ask of this host, and what they may not: authorization entries, the binding of relationships, offers. */
 #include "replication/service-private.h"
 
+#include "replication/entry-limits.h"
 #include "replication/replica-making.h"
 #include "replication/settings.h"
 #include "util/log.h"
 
 #include <string.h>
 
-#define DISK_SIZE_MAX (64ull << 40) /* bytes; what QEMU's qcow2 can hold with 64 KiB clusters is far above */
 #define NAME_MAX_BYTES 200          /* of a VM, so that " - Test" and file names made of it fit */
 
 static bool
@@ -136,6 +136,22 @@ op_position(void *opaque, const LinkPeer *peer, const char *vm_uuid, LinkPositio
     return true;
 }
 
+/* A lack of room, which somebody here must mend, is shown as the relationship's error until a log is taken again. */
+static void
+note_room(Member *member, const GError *cause)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    bool no_room = g_error_matches(cause, LINK_ERROR, LINK_ERROR_NO_SPACE);
+    if (no_room && relationship_set_error(member->relationship, cause->message))
+        log_warning("link", row->vm_name, "a log was not taken: %s; it is taken as soon as there is room", cause->message);
+    else if (cause != NULL)
+        log_info("link", row->vm_name, "a log was not taken: %s", cause->message);
+    else if (g_atomic_int_get(&member->no_room) && relationship_set_error(member->relationship, NULL))
+        log_notice("link", row->vm_name, "logs are taken again");
+    if (no_room || cause == NULL)
+        g_atomic_int_set(&member->no_room, no_room);
+}
+
 static bool
 op_receive(void *opaque, const LinkPeer *peer, const char *vm_uuid, ChangeLogSource log, int64_t age_usec,
            const char *pass_token, uint64_t resume_at, LinkPosition *ret_position, GError **error)
@@ -148,10 +164,11 @@ op_receive(void *opaque, const LinkPeer *peer, const char *vm_uuid, ChangeLogSou
         return false;
     }
     g_autoptr(GError) cause = NULL;
-    if (replica_receive(member->replica, log, age_usec, pass_token, ret_position, &cause))
+    ReplicaLimits limits = entry_limits_of(member);
+    bool good = replica_receive(member->replica, log, age_usec, pass_token, &limits, ret_position, &cause);
+    note_room(member, cause);
+    if (good)
         return true;
-    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
-    log_info("link", row->vm_name, "a log was not taken: %s", cause->message);
     g_propagate_error(error, g_steal_pointer(&cause));
     return false;
 }
@@ -222,7 +239,7 @@ check_offer(const LinkOffer *offer, GError **error)
     if (offer->n_disks == 0)
         return deny(error, "a VM without disks cannot be replicated");
     for (unsigned i = 0; i < offer->n_disks; i++) {
-        if (offer->disks[i].size_bytes == 0 || offer->disks[i].size_bytes > DISK_SIZE_MAX ||
+        if (offer->disks[i].size_bytes == 0 || offer->disks[i].size_bytes > REPLICA_DISK_SIZE_MAX ||
             offer->disks[i].size_bytes % 512 != 0)
             return deny(error, "disk '%s' has an impossible size", offer->disks[i].id);
         for (unsigned j = 0; j < i; j++) {
@@ -266,6 +283,8 @@ row_of_offer(ReplicationService *self, const LinkOffer *offer, const Authorizati
     row->peer = g_strdup(entry->allowed_primary);
     bool own_place = entry->storage_location != NULL && entry->storage_location[0] != '\0';
     g_autofree char *common = g_build_filename(self->context.state_folder, "replicas", NULL);
+    for (unsigned i = 0; i < offer->n_disks; i++)
+        row->declared_bytes += offer->disks[i].size_bytes;
     row->folder = g_build_filename(own_place ? entry->storage_location : common, offer->vm_uuid, NULL);
     return row;
 }
@@ -314,7 +333,7 @@ make_replica(ReplicationService *self, const LinkOffer *offer, StoreRelationship
         service_drop_member(self, member);
         return false;
     }
-    bool clear = clear_the_way(self, offer, copy, error);
+    bool clear = entry_limits_check_new(self, member, error) && clear_the_way(self, offer, copy, error);
     bool good = clear && make_and_save(self, member, copy, offer, error);
     if (!good)
         relationship_close(member->relationship, true);

@@ -76,8 +76,10 @@ replica_capture_undo(Replica *self, const StoreRelationship *row, int fd, StoreU
         return false;
     }
     ChangeLogTarget target = disk_target_as_target(self->disks);
-    bool good = change_log_capture(change_log_source_fd(&fd), &target, self->captured, change_log_sink_fd(&out),
-                                   undo->digest, error);
+    SpaceWatch watch;
+    SpaceSink sink = { &watch, change_log_sink_fd(&out) };
+    bool good = space_watch_begin(&watch, self->context, row->folder, NULL, error) &&
+                change_log_capture(change_log_source_fd(&fd), &target, self->captured, space_sink(&sink), undo->digest, error);
     undo->bytes = (uint64_t)MAX(lseek(out, 0, SEEK_END), 0);
     if (good && fsync(out) < 0) {
         g_set_error(error, CHANGE_LOG_ERROR, CHANGE_LOG_ERROR_IO, "cannot sync '%s': %s", part, g_strerror(errno));
@@ -124,10 +126,23 @@ prepare_undo(Replica *self, const StoreRelationship *row, int fd, uint64_t posit
 }
 
 bool
+replica_apply_source(Replica *self, ChangeLogSource log, GError **error)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
+    ChangeLogTarget target = disk_target_as_target(self->disks);
+    SpaceWatch watch;
+    if (!space_watch_begin(&watch, self->context, row->folder, NULL, error))
+        return false;
+    disk_target_watch(self->disks, &watch);
+    bool good = change_log_apply(log, &target, error);
+    disk_target_watch(self->disks, NULL);
+    return good;
+}
+
+bool
 replica_apply_log(Replica *self, int fd, GError **error)
 {
-    ChangeLogTarget target = disk_target_as_target(self->disks);
-    return change_log_apply(change_log_source_fd(&fd), &target, error);
+    return replica_apply_source(self, change_log_source_fd(&fd), error);
 }
 
 static void

@@ -39,6 +39,12 @@ replica_failover_blob_folder(const char *folder)
 }
 
 char *
+replica_staging_folder(const char *folder)
+{
+    return g_build_filename(folder, "staging", NULL);
+}
+
+char *
 replica_staging_path(const char *folder, uint64_t position)
 {
     return g_strdup_printf("%s/staging/%" PRIu64 ".log", folder, position);

@@ -20,6 +20,7 @@ char *replica_disk_path(const char *folder, const char *id);
 char *replica_overlay_path(const char *folder, const char *id);
 char *replica_blob_folder(const char *folder);
 char *replica_failover_blob_folder(const char *folder);
+char *replica_staging_folder(const char *folder);
 char *replica_staging_path(const char *folder, uint64_t position);
 char *replica_resync_staging_path(const char *folder);
 char *replica_undo_path(const char *folder, const StoreUndo *undo);

@@ -37,5 +37,7 @@ bool replica_write_position(const StoreRelationship *row, uint64_t position, con
 bool replica_load_captured(Replica *self, const StoreRelationship *row, uint64_t base, GError **error);
 /* Writes the inverse of the log in @fd as undo @undo, durably. */
 bool replica_capture_undo(Replica *self, const StoreRelationship *row, int fd, StoreUndo *undo, GError **error);
+/* Applies @log; LINK_ERROR_NO_SPACE before the file system of the disks is full. */
+bool replica_apply_source(Replica *self, ChangeLogSource log, GError **error);
 /* Applies the log in @fd, from where it stands. */
 bool replica_apply_log(Replica *self, int fd, GError **error);

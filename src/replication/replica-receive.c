@@ -10,12 +10,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define BACKLOG_MAX        16                        /* received but unapplied logs; part of the failover time */
-#define SPACE_CHECK_BYTES  (64ull * 1024 * 1024)     /* staged between two looks at the free space */
-#define FREE_SPACE_MIN     (256ull * 1024 * 1024)    /* bytes left on the replica's file system before logs are refused */
 
 static bool
 refuse(GError **error, int code, const char *format, ...) G_GNUC_PRINTF(3, 4);
@@ -43,6 +40,44 @@ same_disks(const StoreRelationship *row, const ChangeLogHeader *header, GError *
     return same || refuse(error, LINK_ERROR_MISFIT, "the log is for another set of disks");
 }
 
+/* Sets what the replica's disks are declared to have, which counts against the entry's limit. */
+static bool
+set_declared(Replica *self, uint64_t bytes, GError **error)
+{
+    StoreRelationship *edit = relationship_edit(self->relationship);
+    edit->declared_bytes = bytes;
+    return relationship_edit_end(self->relationship, edit, error);
+}
+
+static uint64_t
+declared_by(const ChangeLogHeader *header)
+{
+    uint64_t bytes = 0;
+    for (unsigned i = 0; i < header->n_disks; i++)
+        bytes += MIN(header->disks[i].size_bytes, REPLICA_DISK_SIZE_MAX + 1);
+    return bytes;
+}
+
+/* Disks that grow are noted as grown before the limit is asked for: of two replicas that grow at once none gets by. */
+static bool
+check_sizes(Replica *self, const StoreRelationship *row, const ChangeLogHeader *header, const ReplicaLimits *limits,
+            GError **error)
+{
+    for (unsigned i = 0; i < header->n_disks; i++) {
+        if (header->disks[i].size_bytes > REPLICA_DISK_SIZE_MAX)
+            return refuse(error, LINK_ERROR_PROTOCOL, "disk '%s' has an impossible size", header->disks[i].id);
+    }
+    uint64_t declared = declared_by(header);
+    if (declared <= row->declared_bytes)
+        return true;
+    if (!set_declared(self, declared, error))
+        return false;
+    if (limits == NULL || limits->check_declared(limits->opaque, error))
+        return true;
+    set_declared(self, row->declared_bytes, NULL);
+    return false;
+}
+
 /* Is a log of this kind expected now? */
 static bool
 check_state(const StoreRelationship *row, ChangeLogKind kind, GError **error)
@@ -62,23 +97,10 @@ check_state(const StoreRelationship *row, ChangeLogKind kind, GError **error)
                   replication_state_name(row->state));
 }
 
-static bool
-check_space(const StoreRelationship *row, GError **error)
-{
-    struct statvfs fs;
-    if (statvfs(row->folder, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < FREE_SPACE_MIN)
-        return refuse(error, LINK_ERROR_NO_SPACE, "less than %llu MiB are free in '%s' on the replica host",
-                      FREE_SPACE_MIN / 1024 / 1024, row->folder);
-    return true;
-}
-
-/* Copies what a reader takes from a source into a file. A peer may send what it likes: the disks of other replicas are on the same
- * file system, so it is never filled. */
+/* Copies what a reader takes from a source into a sink. */
 typedef struct {
     ChangeLogSource source;
-    const StoreRelationship *row;
-    int             fd;
-    uint64_t        unchecked; /* bytes since the last look at the free space */
+    ChangeLogSink   sink;
 } Tee;
 
 static ssize_t
@@ -86,16 +108,7 @@ tee_read(void *opaque, void *buffer, size_t length, GError **error)
 {
     Tee *tee = opaque;
     ssize_t n = tee->source.read(tee->source.opaque, buffer, length, error);
-    if (n <= 0)
-        return n;
-    tee->unchecked += (uint64_t)n;
-    if (tee->unchecked > SPACE_CHECK_BYTES) {
-        if (!check_space(tee->row, error))
-            return -1;
-        tee->unchecked = 0;
-    }
-    ChangeLogSink sink = change_log_sink_fd(&tee->fd);
-    return sink.write(sink.opaque, buffer, (size_t)n, error) ? n : -1;
+    return n <= 0 || tee->sink.write(tee->sink.opaque, buffer, (size_t)n, error) ? n : -1;
 }
 
 static bool
@@ -154,6 +167,7 @@ note_received(Replica *self, const ChangeLogHeader *header, const uint8_t *diges
         relationship_edit_cancel(self->relationship, row);
         return refuse(error, LINK_ERROR_STATE, "the replica's state changed while the log was received");
     }
+    row->declared_bytes = declared_by(header);
     row->position = header->position;
     memcpy(row->digest, digest, CHANGE_LOG_DIGEST_SIZE);
     row->last_replication_usec = g_get_real_time() - age;
@@ -351,8 +365,7 @@ apply_initial(Replica *self, const StoreRelationship *row, const ChangeLogHeader
     ChangeLogSource source = { closing_read, &closing };
     if (!replica_open_disks(self, error))
         return false;
-    ChangeLogTarget target = disk_target_as_target(self->disks);
-    if (!change_log_apply(source, &target, error)) {
+    if (!replica_apply_source(self, source, error)) {
         replica_close_disks(self);
         return false;
     }
@@ -388,7 +401,8 @@ receive_initial(Replica *self, const StoreRelationship *row, const ChangeLogHead
 /* ---- any log ---- */
 
 static bool
-check_header(const StoreRelationship *row, const ChangeLogHeader *header, GError **error)
+check_header(Replica *self, const StoreRelationship *row, const ChangeLogHeader *header, const ReplicaLimits *limits,
+             GError **error)
 {
     static const uint8_t none[CHANGE_LOG_DIGEST_SIZE];
     bool initial = header->kind == CHANGE_LOG_INITIAL;
@@ -398,34 +412,39 @@ check_header(const StoreRelationship *row, const ChangeLogHeader *header, GError
     if (!change_log_fits(header, row->vm_uuid, row->lineage, initial ? 0 : row->position, initial ? none : row->digest,
                          &cause))
         return refuse(error, LINK_ERROR_MISFIT, "%s", cause->message);
-    return same_disks(row, header, error) && check_space(row, error);
+    return same_disks(row, header, error) && check_sizes(self, row, header, limits, error);
 }
 
 static bool
 receive_staged(Replica *self, const StoreRelationship *row, Replay *replay, int64_t captured_usec, const char *token,
-               GError **error)
+               const ReplicaLimits *limits, GError **error)
 {
+    SpaceWatch watch;
+    if (!space_watch_begin(&watch, self->context, row->folder, limits, error))
+        return false;
     g_autofree char *part = g_build_filename(row->folder, "staging", "incoming.part", NULL);
-    Tee tee = { .source = { replay_read, replay }, .row = row,
-                .fd = open(part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) };
-    if (tee.fd < 0)
+    int fd = open(part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    SpaceSink sink = { &watch, change_log_sink_fd(&fd) };
+    Tee tee = { { replay_read, replay }, space_sink(&sink) };
+    if (fd < 0)
         return refuse(error, LINK_ERROR_FAILED, "cannot create '%s': %s", part, g_strerror(errno));
     ChangeLogSource source = { tee_read, &tee };
     g_autoptr(ChangeLogReader) reader = change_log_reader_new(source, error);
     bool good = false;
     if (reader != NULL) {
         bool delta = change_log_reader_header(reader)->kind == CHANGE_LOG_DELTA;
-        good = delta ? receive_delta(self, row, reader, part, tee.fd, captured_usec, error)
-                     : receive_resync(self, row, reader, part, tee.fd, captured_usec, token, error);
+        good = delta ? receive_delta(self, row, reader, part, fd, captured_usec, error)
+                     : receive_resync(self, row, reader, part, fd, captured_usec, token, error);
     }
-    close(tee.fd);
+    close(fd);
     if (!good)
         unlink(part);
     return good;
 }
 
 static bool
-receive_locked(Replica *self, ChangeLogSource log, int64_t age_usec, const char *token, GError **error)
+receive_locked(Replica *self, ChangeLogSource log, int64_t age_usec, const char *token, const ReplicaLimits *limits,
+               GError **error)
 {
     int64_t captured = g_get_monotonic_time() - MAX(age_usec, 0);
     g_autoptr(GByteArray) seen = g_byte_array_new();
@@ -436,21 +455,21 @@ receive_locked(Replica *self, ChangeLogSource log, int64_t age_usec, const char 
         return false;
     g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
     ChangeLogHeader header = *change_log_reader_header(reader);
-    if (!check_header(row, &header, error))
+    if (!check_header(self, row, &header, limits, error))
         return false;
     Replay replay = { seen, 0, log };
     if (header.kind == CHANGE_LOG_INITIAL)
         return receive_initial(self, row, &header, &replay, token, captured, error);
-    return receive_staged(self, row, &replay, captured, token, error);
+    return receive_staged(self, row, &replay, captured, token, limits, error);
 }
 
 bool
-replica_receive(Replica *self, ChangeLogSource log, int64_t age_usec, const char *pass_token, LinkPosition *ret_position,
-                GError **error)
+replica_receive(Replica *self, ChangeLogSource log, int64_t age_usec, const char *pass_token, const ReplicaLimits *limits,
+                LinkPosition *ret_position, GError **error)
 {
     if (!g_mutex_trylock(&self->receive_lock))
         return refuse(error, LINK_ERROR_STATE, "another log of this VM is being received");
-    bool good = receive_locked(self, log, age_usec, pass_token, error);
+    bool good = receive_locked(self, log, age_usec, pass_token, limits, error);
     g_mutex_unlock(&self->receive_lock);
     if (good)
         replica_position(self, ret_position);

@@ -8,6 +8,9 @@
 #include "link/link.h"
 #include "replication/context.h"
 #include "replication/relationship.h"
+#include "replication/replica-space.h"
+
+#define REPLICA_DISK_SIZE_MAX (64ull << 40) /* bytes; what QEMU's qcow2 can hold with 64 KiB clusters is far above */
 
 typedef struct Replica Replica;
 
@@ -36,8 +39,8 @@ bool replica_define(const ReplicationContext *context, const StoreRelationship *
 /* Puts empty overlays in place of what is there. */
 bool replica_make_overlays(const StoreRelationship *row, GError **error);
 
-/* From the link: */
-bool replica_receive(Replica *self, ChangeLogSource log, int64_t age_usec, const char *pass_token,
+/* From the link. @limits (nullable): what more than the file system holds it back. */
+bool replica_receive(Replica *self, ChangeLogSource log, int64_t age_usec, const char *pass_token, const ReplicaLimits *limits,
                      LinkPosition *ret_position, GError **error);
 bool replica_hashes(Replica *self, const char *disk, uint64_t offset, uint64_t length, GByteArray *hashes, GError **error);
 void replica_position(Replica *self, LinkPosition *ret_position);

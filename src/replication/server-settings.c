@@ -1,4 +1,5 @@
 /* The replica server's settings and authorization entries, and its listener. */
+#include "replication/entry-limits.h"
 #include "replication/service-private.h"
 
 #include "util/log.h"
@@ -188,7 +189,25 @@ check_entry(const AuthorizationEntry *entry, GError **error)
     const char *place = entry->storage_location;
     if (place != NULL && place[0] != '\0' && (place[0] != '/' || strstr(place, "/../") != NULL))
         return invalid(error, "ReplicaStorageLocation must be an absolute path without '..'");
-    return true;
+    EntryLimits limits;
+    return entry_limits_parse(entry->additional_settings, &limits, error);
+}
+
+static AuthorizationEntry *
+entry_of_row(const StoreEntry *row)
+{
+    AuthorizationEntry *entry = g_new0(AuthorizationEntry, 1);
+    entry->allowed_primary = g_strdup(row->allowed_primary);
+    entry->trust_group = g_strdup(row->trust_group);
+    entry->storage_location = g_strdup(row->storage_location);
+    entry->additional_settings = g_strdup(row->additional_settings);
+    return entry;
+}
+
+static bool
+no_entry(const char *allowed_primary, GError **error)
+{
+    return replication_refuse(error, REPLICATION_ERROR_INVALID_PARAMETER, "there is no entry for '%s'", allowed_primary);
 }
 
 bool
@@ -207,10 +226,40 @@ replication_service_add_entry(ReplicationService *self, const Caller *caller, co
         }
     }
     GError *cause = NULL;
-    StoreEntry row = { entry->allowed_primary, entry->trust_group, entry->storage_location };
+    StoreEntry row = { entry->allowed_primary, entry->trust_group, entry->storage_location, entry->additional_settings };
     if (!store_entry_save(self->context.store, &row, &cause))
         return service_fail(cause, error);
     log_notice("service", NULL, "host '%s' may replicate to this host, allowed by %s", entry->allowed_primary, caller->user);
+    return true;
+}
+
+bool
+replication_service_change_entry(ReplicationService *self, const Caller *caller, const AuthorizationEntry *change,
+                                 GError **error)
+{
+    g_autoptr(GPtrArray) entries = replication_service_entries(self);
+    const AuthorizationEntry *found = NULL;
+    for (guint i = 0; i < entries->len; i++) {
+        const AuthorizationEntry *entry = g_ptr_array_index(entries, i);
+        if (g_ascii_strcasecmp(entry->allowed_primary, change->allowed_primary) == 0)
+            found = entry;
+    }
+    if (found == NULL)
+        return no_entry(change->allowed_primary, error);
+    AuthorizationEntry wanted = *found;
+    if (change->trust_group != NULL)
+        wanted.trust_group = change->trust_group;
+    if (change->storage_location != NULL)
+        wanted.storage_location = change->storage_location;
+    if (change->additional_settings != NULL)
+        wanted.additional_settings = change->additional_settings;
+    if (!check_entry(&wanted, error))
+        return false;
+    GError *cause = NULL;
+    StoreEntry row = { wanted.allowed_primary, wanted.trust_group, wanted.storage_location, wanted.additional_settings };
+    if (!store_entry_save(self->context.store, &row, &cause))
+        return service_fail(cause, error);
+    log_notice("service", NULL, "the entry for host '%s' was changed by %s", wanted.allowed_primary, caller->user);
     return true;
 }
 
@@ -222,11 +271,8 @@ replication_service_remove_entry(ReplicationService *self, const Caller *caller,
     bool existed = false;
     if (!store_entry_remove(self->context.store, allowed_primary, &existed, &cause))
         return service_fail(cause, error);
-    if (!existed) {
-        g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_PARAMETER, "there is no entry for '%s'",
-                    allowed_primary);
-        return false;
-    }
+    if (!existed)
+        return no_entry(allowed_primary, error);
     log_notice("service", NULL, "host '%s' may no longer replicate to this host, removed by %s", allowed_primary,
                caller->user);
     return true;
@@ -238,12 +284,7 @@ replication_service_entries(ReplicationService *self)
     GPtrArray *entries = g_ptr_array_new_with_free_func((GDestroyNotify)authorization_entry_free);
     g_autoptr(GPtrArray) rows = store_entries(self->context.store, NULL);
     for (guint i = 0; rows != NULL && i < rows->len; i++) {
-        const StoreEntry *row = g_ptr_array_index(rows, i);
-        AuthorizationEntry *entry = g_new0(AuthorizationEntry, 1);
-        entry->allowed_primary = g_strdup(row->allowed_primary);
-        entry->trust_group = g_strdup(row->trust_group);
-        entry->storage_location = g_strdup(row->storage_location);
-        g_ptr_array_add(entries, entry);
+        g_ptr_array_add(entries, entry_of_row(g_ptr_array_index(rows, i)));
     }
     return entries;
 }

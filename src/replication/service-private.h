@@ -19,6 +19,7 @@ typedef struct {
     unsigned      failures; /* cycles that failed in a row */
     bool          queued;   /* a worker has it or will */
     bool          again;    /* something came up while it was queued */
+    gint          no_room;  /* atomic: its newest log was not taken for want of room */
 } Member;
 
 struct ReplicationService {

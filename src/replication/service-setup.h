@@ -8,6 +8,7 @@ typedef struct {
     const char *libvirt_uri;
     const char *state_folder, *run_folder, *scratch_folder;
     uint64_t    scratch_max_bytes;
+    uint64_t    storage_reserve_bytes; /* kept free on the file systems of replicas */
     const char *qemu_user;          /* (nullable): whom QEMU runs as, when that is not the user of this process */
     const char *serial_log_folder;  /* (nullable) */
     const char *listen_address;     /* of the replica server */

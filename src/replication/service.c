@@ -393,6 +393,7 @@ fill_context(ReplicationService *self, const ServiceConfig *config, GError **err
     context->run_folder = g_strdup(config->run_folder);
     context->scratch_folder = g_strdup(config->scratch_folder);
     context->scratch_max_bytes = config->scratch_max_bytes;
+    context->storage_reserve_bytes = config->storage_reserve_bytes;
     context->qemu_user = g_strdup(config->qemu_user);
     context->serial_log_folder = g_strdup(config->serial_log_folder);
     context->ca_file = g_strdup(config->ca_file);

@@ -91,7 +91,8 @@ void point_view_free(PointView *self);
 typedef struct { char *target, *path, *format, *bus; uint64_t size_bytes; bool replicable; char *untrackable; } DiskView;
 void disk_view_free(DiskView *self);
 
-typedef struct { char *allowed_primary, *trust_group, *storage_location; } AuthorizationEntry;
+/* @additional_settings: "vms=10;size=2T;staging=50G", see entry-limits.h */
+typedef struct { char *allowed_primary, *trust_group, *storage_location, *additional_settings; } AuthorizationEntry;
 void authorization_entry_free(AuthorizationEntry *self);
 
 typedef struct {
@@ -140,6 +141,9 @@ bool replication_service_set_settings(ReplicationService *self, const Caller *ca
                                       Job **ret_job, GError **error);
 bool replication_service_add_entry(ReplicationService *self, const Caller *caller, const AuthorizationEntry *entry,
                                    GError **error);
+/* Of @entry that the entry of that host gets; what is NULL stays. Files stay where they are. */
+bool replication_service_change_entry(ReplicationService *self, const Caller *caller, const AuthorizationEntry *entry,
+                                      GError **error);
 bool replication_service_remove_entry(ReplicationService *self, const Caller *caller, const char *allowed_primary,
                                       GError **error);
 

@@ -59,6 +59,7 @@ authorization_entry_free(AuthorizationEntry *self)
     g_free(self->allowed_primary);
     g_free(self->trust_group);
     g_free(self->storage_location);
+    g_free(self->additional_settings);
     g_free(self);
 }
 

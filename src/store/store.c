@@ -6,7 +6,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-#define SCHEMA_VERSION 3
+#define SCHEMA_VERSION 4
 
 /* What makes version n + 1 of version n; schema/store.sql is the newest. */
 static const char *const migrations[SCHEMA_VERSION] = {
@@ -14,6 +14,8 @@ static const char *const migrations[SCHEMA_VERSION] = {
     [2] = "CREATE TABLE unfinished (vm_uuid TEXT PRIMARY KEY, folder TEXT NOT NULL, token TEXT NOT NULL) STRICT;"
           "CREATE TRIGGER replica_finished AFTER INSERT ON relationship WHEN NEW.mode = 2 BEGIN"
           " DELETE FROM unfinished WHERE vm_uuid = NEW.vm_uuid; END;",
+    [3] = "ALTER TABLE entry ADD COLUMN additional_settings TEXT;"
+          "ALTER TABLE relationship ADD COLUMN declared_bytes INTEGER NOT NULL DEFAULT 0;",
 };
 
 G_DEFINE_QUARK(store-error-quark, store_error)
@@ -264,7 +266,7 @@ store_relationship_free(StoreRelationship *row)
 #define RELATIONSHIP_COLUMNS                                                                                          \
     "vm_uuid, idx, mode, state, resume_state, vm_name, lineage, settings, peer, folder, initial_complete, position, " \
     "digest, applied, applied_digest, checkpoint, pass_token, resync_passes, last_kind, failed_over_kind, "            \
-    "last_replication_usec, last_apply_usec, last_application_consistent_usec, bytes_sent, failover_point, blob_hash"
+    "last_replication_usec, last_apply_usec, last_application_consistent_usec, bytes_sent, failover_point, blob_hash, declared_bytes"
 
 static gpointer
 relationship_from_row(sqlite3_stmt *s)
@@ -297,6 +299,7 @@ relationship_from_row(sqlite3_stmt *s)
     row->bytes_sent = (uint64_t)sqlite3_column_int64(s, c++);
     row->failover_point = column_text(s, c++);
     row->blob_hash = column_text(s, c++);
+    row->declared_bytes = (uint64_t)sqlite3_column_int64(s, c++);
     return row;
 }
 
@@ -312,13 +315,13 @@ store_relationship_save(Store *self, const StoreRelationship *row, GError **erro
 {
     return run(self, error,
                "INSERT OR REPLACE INTO relationship (" RELATIONSHIP_COLUMNS ") VALUES "
-               "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-               "tuuuutttttuibibttuuuiiiitt", row->vm_uuid, row->index, row->mode, row->state, row->resume_state,
+               "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+               "tuuuutttttuibibttuuuiiiitti", row->vm_uuid, row->index, row->mode, row->state, row->resume_state,
                row->vm_name, row->lineage, row->settings, row->peer, row->folder, (unsigned)row->initial_complete,
                (int64_t)row->position, row->digest, (int64_t)row->applied, row->applied_digest, row->checkpoint,
                row->pass_token, row->resync_passes, row->last_kind, row->failed_over_kind, row->last_replication_usec,
                row->last_apply_usec, row->last_application_consistent_usec, (int64_t)row->bytes_sent,
-               row->failover_point, row->blob_hash);
+               row->failover_point, row->blob_hash, (int64_t)row->declared_bytes);
 }
 
 static const char unfinished_insert[] = "INSERT OR REPLACE INTO unfinished (vm_uuid, folder, token) VALUES (?,?,?)";
@@ -518,6 +521,7 @@ store_entry_free(StoreEntry *row)
     g_free(row->allowed_primary);
     g_free(row->trust_group);
     g_free(row->storage_location);
+    g_free(row->additional_settings);
     g_free(row);
 }
 
@@ -528,21 +532,25 @@ entry_from_row(sqlite3_stmt *s)
     row->allowed_primary = column_text(s, 0);
     row->trust_group = column_text(s, 1);
     row->storage_location = column_text(s, 2);
+    row->additional_settings = column_text(s, 3);
     return row;
 }
 
 GPtrArray *
 store_entries(Store *self, GError **error)
 {
-    return select_rows(self, "SELECT allowed_primary, trust_group, storage_location FROM entry ORDER BY allowed_primary",
-                       NULL, entry_from_row, (GDestroyNotify)store_entry_free, error);
+    return select_rows(self,
+                       "SELECT allowed_primary, trust_group, storage_location, additional_settings FROM entry "
+                       "ORDER BY allowed_primary", NULL, entry_from_row, (GDestroyNotify)store_entry_free, error);
 }
 
 bool
 store_entry_save(Store *self, const StoreEntry *row, GError **error)
 {
-    return run(self, error, "INSERT OR REPLACE INTO entry (allowed_primary, trust_group, storage_location) VALUES (?,?,?)",
-               "ttt", row->allowed_primary, row->trust_group, row->storage_location);
+    return run(self, error,
+               "INSERT OR REPLACE INTO entry (allowed_primary, trust_group, storage_location, additional_settings) "
+               "VALUES (?,?,?,?)",
+               "tttt", row->allowed_primary, row->trust_group, row->storage_location, row->additional_settings);
 }
 
 bool

@@ -46,6 +46,7 @@ typedef struct {
     uint64_t bytes_sent;
     char    *failover_point;  /* replica: id of the point of a failover that runs or holds; NULL latest */
     char    *blob_hash;       /* primary: digest of the blobs the replica has */
+    uint64_t declared_bytes;  /* replica: sizes of its disks, as the primary's newest log says */
 } StoreRelationship;
 StoreRelationship *store_relationship_new(const char *vm_uuid, unsigned index);
 StoreRelationship *store_relationship_copy(const StoreRelationship *row);
@@ -98,7 +99,7 @@ bool       store_undo_remove(Store *self, const StoreUndo *row, GError **error);
 /* Puts @merged in the place of @old (an array of StoreUndo), in one transaction. */
 bool       store_undo_replace(Store *self, const GPtrArray *old, const StoreUndo *merged, GError **error);
 
-typedef struct { char *allowed_primary, *trust_group, *storage_location; } StoreEntry;
+typedef struct { char *allowed_primary, *trust_group, *storage_location, *additional_settings; } StoreEntry;
 void       store_entry_free(StoreEntry *row);
 GPtrArray *store_entries(Store *self, GError **error);
 bool       store_entry_save(Store *self, const StoreEntry *row, GError **error); /* identity: allowed_primary, without case */

@@ -28,6 +28,7 @@ test_relationship_survives_reopening(void)
     row->position = 7;
     row->initial_complete = true;
     row->bytes_sent = 1ull << 40;
+    row->declared_bytes = 1ull << 41;
     memset(row->digest, 0xab, sizeof row->digest);
     g_assert_true(store_relationship_save(store, row, NULL));
     store_close(store);
@@ -42,6 +43,7 @@ test_relationship_survives_reopening(void)
     g_assert_cmpuint(read->position, ==, 7);
     g_assert_cmpuint(read->bytes_sent, ==, 1ull << 40);
     g_assert_true(read->initial_complete);
+    g_assert_cmpuint(read->declared_bytes, ==, 1ull << 41);
     g_assert_cmpmem(read->digest, sizeof read->digest, row->digest, sizeof row->digest);
     g_assert_true(store_relationship_remove(store, row->vm_uuid, 0, NULL, NULL));
     g_autoptr(GPtrArray) none = store_relationships(store, NULL);
@@ -77,9 +79,11 @@ static void
 test_entries_compare_without_case(void)
 {
     Store *store = open_again();
-    char name[] = "Host.Example", group[] = "g", place[] = "/x";
-    StoreEntry row = { name, group, place };
+    char name[] = "Host.Example", group[] = "g", place[] = "/x", limits[] = "vms=1";
+    StoreEntry row = { name, group, place, limits };
     g_assert_true(store_entry_save(store, &row, NULL));
+    g_autoptr(GPtrArray) rows = store_entries(store, NULL);
+    g_assert_cmpstr(((StoreEntry *)g_ptr_array_index(rows, 0))->additional_settings, ==, limits);
     bool existed = false;
     g_assert_true(store_entry_remove(store, "HOST.example", &existed, NULL));
     g_assert_true(existed);
@@ -137,7 +141,8 @@ make_version_1(const char *path)
     sqlite3 *db = NULL;
     g_assert_cmpint(sqlite3_open(path, &db), ==, SQLITE_OK);
     g_assert_cmpint(sqlite3_exec(db,
-                                 "ALTER TABLE point DROP COLUMN running_usec; DROP TRIGGER replica_finished; DROP TABLE unfinished;"
+                                 "ALTER TABLE point DROP COLUMN running_usec; ALTER TABLE entry DROP COLUMN additional_settings;"
+                                 "ALTER TABLE relationship DROP COLUMN declared_bytes; DROP TRIGGER replica_finished; DROP TABLE unfinished;"
                                  "INSERT INTO point VALUES ('p', 'vm', 7, 1, 1, 0, 99); PRAGMA user_version=1;",
                                  NULL, NULL, NULL), ==, SQLITE_OK);
     sqlite3_close(db);

@@ -164,8 +164,13 @@ def test_a_service_that_goes_away_is_not_taken_for_success():
 def test_entries_and_the_server():
     with service() as s:
         s.good("authorize", "*.example.org", "--storage", "/srv/replicas", "--trust-group", "A")
-        assert s.json("entries") == [{"primary_host": "*.example.org", "trust_group": "A", "storage": "/srv/replicas"}]
-        assert "*.example.org   A             /srv/replicas" in s.good("entries")
+        assert s.json("entries") == [{"primary_host": "*.example.org", "trust_group": "A", "storage": "/srv/replicas", "limits": None}]
+        assert re.search(r"^\*\.example\.org +A +- +/srv/replicas$", s.good("entries"), re.M)
+        s.good("authorize", "*.example.org", "--change", "--max-vms", "3", "--max-size", "2T")
+        assert s.json("entries")[0]["limits"] == "vms=3;size=2T"
+        s.good("authorize", "*.EXAMPLE.org", "--change", "--max-staging", "50G", "--max-vms", "none")
+        assert s.json("entries")[0]["limits"] == "size=2T;staging=50G"
+        assert s.json("entries")[0]["storage"] == "/srv/replicas"
         assert s.good("-q", "unauthorize", "*.example.org") == ""
         assert s.json("entries") == []
         assert s.json("server")["enabled"] is False

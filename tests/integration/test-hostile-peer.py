@@ -1,16 +1,19 @@
 #!/usr/bin/python3
 """A peer with a valid certificate that means harm: what it sends is refused, or made harmless."""
 
+import json
 import os
 import random
 import subprocess
 import sys
+import threading
 import uuid as uuids
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import hosts  # noqa: E402
 import tap  # noqa: E402
 from peer import Peer  # noqa: E402
+from wsman_client import EmbeddedInstance  # noqa: E402
 
 BUILD = sys.argv[1]
 
@@ -236,6 +239,10 @@ def test_path_tricks():
             expect_refused(peer.offer(uuid, harmful_xml("top", "", "tricky", uuid), name="tricky",
                                       disks=[{"id": disk, "size_bytes": 2**20}]))
             assert not scene.replica.has_domain("tricky")
+        uuid = str(uuids.uuid4())
+        expect_refused(peer.offer(uuid, harmful_xml("top", "", "tricky", uuid), name="tricky",
+                                  disks=[{"id": f"vd{i}", "size_bytes": 2**20} for i in range(65)]))
+        assert not scene.replica.has_domain("tricky")
         for path in ("..", "relationships/..", "relationships/../hello", "relationships/%2e%2e", "relationships/x/logs/1",
                      f"relationships/{uuids.uuid4()}/../hello", "relationships/" + str(uuids.uuid4()).upper()):
             expect_refused(peer.request("GET", "/virt-replica/v1/" + path))
@@ -258,6 +265,132 @@ def test_logs_of_nonsense():
         expect_refused(peer.send_log(uuid, b"", X_Log_Offset="999999999999"))
         assert peer.position(uuid) == before
         expect_refused(peer.send_log(str(uuids.uuid4()), b"x"))
+
+
+def change_limits(host, primary, text):
+    host.call("ModifyAuthorizationEntry", AuthorizationEntry=EmbeddedInstance("Msvm_ReplicationAuthorizationSettingData", {
+        "AllowedPrimaryHostSystem": primary, "AdditionalSettings": text}))
+
+
+def test_limits_of_an_entry_hold_for_offers():
+    with Scene() as scene:
+        peer, other = scene.peer("good"), scene.peer("other")
+
+        def offer(size=2**20, by=peer):
+            uuid = str(uuids.uuid4())
+            answer = by.offer(uuid, harmful_xml("top", "", f"guest-{uuid}", uuid), name=f"guest-{uuid}",
+                              disks=[{"id": "vda", "size_bytes": size}])
+            if not accepted(answer):
+                assert not scene.replica.has_domain(f"guest-{uuid}")
+                assert uuid not in os.listdir(os.path.join(scene.replica.folder, f"storage-{by.name}"))
+            return uuid, answer
+
+        for wrong in ("vms=0", "vms=x", "size=1X", "disks=1", "vms"):
+            result = scene.replica.call("ModifyAuthorizationEntry", want=32773, AuthorizationEntry=EmbeddedInstance(
+                "Msvm_ReplicationAuthorizationSettingData", {"AllowedPrimaryHostSystem": "good", "AdditionalSettings": wrong}))
+            assert "AdditionalSettings" in result.message, result.message
+        change_limits(scene.replica, "GOOD", "vms=2;size=8M")
+        first, answer = offer()
+        assert accepted(answer), answer
+        _, answer = offer(size=8 * 2**20)
+        expect_refused(answer, "no-space")
+        assert "--max-size" in answer[1]["error"] and "'good'" in answer[1]["error"], answer
+        _, answer = offer(size=7 * 2**20)
+        assert accepted(answer), answer
+        _, answer = offer()
+        expect_refused(answer, "no-space")
+        assert "--max-vms" in answer[1]["error"], answer
+        assert accepted(offer(size=2**40, by=other)[1]), "another entry's limit was taken"
+        change_limits(scene.replica, "good", "vms=2;size=1G")
+        expect_refused(offer()[1], "no-space")
+        assert accepted(peer.remove(first))
+        assert accepted(offer()[1])
+        change_limits(scene.replica, "good", "")
+        assert accepted(offer(size=2**40)[1])
+
+
+def grow(primary, guest, size):
+    """The guest's second disk to @size bytes, while it is off."""
+    subprocess.run(["qemu-img", "resize", "-q", "-f", "qcow2", guest.disks[1], str(size)], check=True)
+
+
+def wait_error(host, uuid, word):
+    def look():
+        return next((line for line in host.log_lines() if word in line), None)
+    return hosts.wait_for(look, f"'{word}' in the log of {host.name}", 60)
+
+
+def held_back(primary, replica, uuid, word, mend):
+    """Replication stops, both hosts say why, and goes on by itself after @mend()."""
+    for host in (primary, replica):
+        wait_error(host, uuid, word)
+    before = replica.replicated(uuid)
+    assert primary.state(uuid) in (hosts.REPLICATING, hosts.WAITING_INITIAL, hosts.RESYNCHRONIZING), primary.state(uuid)
+    mend()
+    hosts.wait_for(lambda: replica.replicated(uuid) not in (None, before), "replication to go on by itself", 60)
+    primary.wait_state(uuid, hosts.REPLICATING)
+    replica.wait_state(uuid, hosts.REPLICATING)
+
+
+def test_a_staging_limit_holds_cycles_back_until_it_is_raised():
+    with hosts.replicating_pair(BUILD, sizes=(16 * 2**20, 16 * 2**20)) as (primary, replica, guest):
+        change_limits(replica, "p", "staging=1K")
+        held_back(primary, replica, guest.uuid, "--max-staging", lambda: change_limits(replica, "p", "staging=64M"))
+        replica.wait_replication(guest.uuid, 2)
+        replica.failover(guest.uuid)
+        assert replica.check_disks().whole
+
+
+def test_a_size_limit_holds_growth_back_until_it_is_raised():
+    with hosts.replicating_pair(BUILD, sizes=(16 * 2**20, 16 * 2**20)) as (primary, replica, guest):
+        change_limits(replica, "p", "size=32M")
+        primary.power(guest.uuid, hosts.POWER_OFF)
+        hosts.wait_for(lambda: primary.vm(guest.uuid).number("EnabledState") == hosts.POWER_OFF, "the guest to be off")
+        primary.stop()
+        grow(primary, guest, 24 * 2**20)
+        primary.start()
+        primary.power(guest.uuid, hosts.POWER_ON)
+        held_back(primary, replica, guest.uuid, "--max-size", lambda: change_limits(replica, "p", "size=40M"))
+        assert int(json.loads(subprocess.run(["qemu-img", "info", "-U", "--output=json", replica.disk_paths()[1]], check=True,
+                                             capture_output=True).stdout)["virtual-size"]) <= 24 * 2**20
+
+
+def set_reserve(host, size):
+    """Restarts the host's daemon with another storage-reserve."""
+    host.stop()
+    with open(host.config, encoding="utf-8") as file:
+        lines = [line for line in file if not line.startswith("storage-reserve=")]
+    lines.insert(lines.index("[replication]\n") + 1, f"storage-reserve={size}\n")
+    with open(host.config, "w", encoding="utf-8") as file:
+        file.writelines(lines)
+    host.start()
+
+
+def test_a_first_copy_leaves_the_reserve_free():
+    """The reserve is above what is free, as if the disk were full."""
+    with hosts.Site(BUILD) as site:
+        primary, replica = site.host("p"), site.host("r")
+        guest = primary.add_guest(sizes=(16 * 2**20, 16 * 2**20))
+        primary.start()
+        replica.start()
+        replica.enable_server("p")
+        set_reserve(replica, "4000000G")
+        primary.power(guest.uuid, hosts.POWER_ON)
+        primary.create_relationship(guest.uuid, replica)
+        starting = threading.Thread(target=primary.start_replication, args=(guest.uuid,))  # its job lasts as long as the copy
+        starting.start()
+        held_back(primary, replica, guest.uuid, "storage-reserve", lambda: set_reserve(replica, "1M"))
+        starting.join()
+        replica.wait_replication(guest.uuid)
+        refusals = sum("storage-reserve" in line for line in primary.log_lines())
+        set_reserve(replica, "4000000G")  # a cycle, too
+        hosts.wait_for(lambda: sum("storage-reserve" in line for line in primary.log_lines()) > refusals, "another refusal", 60)
+        before = replica.replicated(guest.uuid)
+        set_reserve(replica, "1M")
+        replica.wait_replication(guest.uuid, 2)
+        assert replica.replicated(guest.uuid) != before
+        replica.failover(guest.uuid)
+        assert replica.check_disks().whole
 
 
 def test_a_qcow2_header_written_by_the_guest_stays_data():

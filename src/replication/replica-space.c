@@ -1,0 +1,73 @@
+#include "replication/replica-space.h"
+
+#include "link/link.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sys/statvfs.h>
+
+#define LOOK_BYTES (16ull * 1024 * 1024) /* written between two looks, at most; far below any sensible reserve */
+
+/* Are @wanted bytes above the reserve? @ret_left: how many are. */
+static bool
+look_at_disk(const SpaceWatch *self, uint64_t wanted, uint64_t *ret_left, GError **error)
+{
+    struct statvfs fs;
+    uint64_t reserve = self->context->storage_reserve_bytes;
+    if (statvfs(self->folder, &fs) < 0) {
+        g_set_error(error, LINK_ERROR, LINK_ERROR_FAILED, "cannot ask for the free space of '%s': %s", self->folder,
+                    g_strerror(errno));
+        return false;
+    }
+    uint64_t available = (uint64_t)fs.f_bavail * fs.f_frsize;
+    if (available >= reserve && available - reserve >= wanted) {
+        *ret_left = available - reserve;
+        return true;
+    }
+    g_set_error(error, LINK_ERROR, LINK_ERROR_NO_SPACE,
+                "no more than the reserve of %" PRIu64 " MiB is free in '%s' on the replica host; make space there, or lower "
+                "storage-reserve in its virt-replicad.conf", reserve >> 20, self->folder);
+    return false;
+}
+
+static bool
+look(SpaceWatch *self, uint64_t wanted, GError **error)
+{
+    uint64_t on_disk, staging = G_MAXUINT64;
+    if (!look_at_disk(self, wanted, &on_disk, error) ||
+        (self->limits != NULL && !self->limits->check_staging(self->limits->opaque, wanted, &staging, error)))
+        return false;
+    self->written = 0;
+    self->allowed = MIN(MIN(on_disk, staging), MAX(wanted, LOOK_BYTES));
+    return true;
+}
+
+bool
+space_watch_begin(SpaceWatch *self, const ReplicationContext *context, const char *folder, const ReplicaLimits *limits,
+                  GError **error)
+{
+    *self = (SpaceWatch){ .context = context, .folder = folder, .limits = limits };
+    return look(self, 1, error);
+}
+
+bool
+space_watch_take(SpaceWatch *self, uint64_t bytes, GError **error)
+{
+    if (bytes > self->allowed - self->written && !look(self, bytes, error))
+        return false;
+    self->written += bytes;
+    return true;
+}
+
+static bool
+write_watched(void *opaque, const void *data, size_t length, GError **error)
+{
+    SpaceSink *self = opaque;
+    return space_watch_take(self->watch, length, error) && self->sink.write(self->sink.opaque, data, length, error);
+}
+
+ChangeLogSink
+space_sink(SpaceSink *self)
+{
+    return (ChangeLogSink){ write_watched, self };
+}
