@@ -6,6 +6,7 @@
 enum {
     DEFAULT_CONNECT_SEC = 10,
     DEFAULT_STALL_SEC = 60,
+    HURRIED_STALL_SEC = 3,
     CONTINUE_MSEC = 10000, /* how long a body waits for the peer's "100 Continue" */
     BUFFER_BYTES = 256 * 1024,
     ANSWER_MAX = 16 * 1024 * 1024,
@@ -17,6 +18,7 @@ struct HttpClient {
     char  *ca_file, *certificate_file, *key_file, *user, *password;
     bool   use_proxy, busy;
     unsigned connect_timeout_sec, stall_timeout_sec;
+    const gint *hurry;
 };
 
 /* One request on its way. The body of an upload is handed to curl from the caller's memory: no queue, so a slow peer
@@ -80,6 +82,7 @@ http_client_new(const HttpClientConfig *config, GError **error)
     self->use_proxy = config->use_proxy;
     self->connect_timeout_sec = config->connect_timeout_sec != 0 ? config->connect_timeout_sec : DEFAULT_CONNECT_SEC;
     self->stall_timeout_sec = config->stall_timeout_sec != 0 ? config->stall_timeout_sec : DEFAULT_STALL_SEC;
+    self->hurry = config->hurry;
     return self;
 }
 
@@ -296,11 +299,17 @@ collect_result(HttpUpload *self)
     }
 }
 
+static unsigned
+stall_allowed(const HttpClient *client)
+{
+    bool hurry = client->hurry != NULL && g_atomic_int_get(client->hurry) != 0;
+    return hurry ? MIN(client->stall_timeout_sec, HURRIED_STALL_SEC) : client->stall_timeout_sec;
+}
+
 /* Runs until the transfer is done, or, with @until_asked, until curl wants more of the body. */
 static bool
 drive(HttpUpload *self, bool until_asked, GError **error)
 {
-    int64_t allowed = (int64_t)self->client->stall_timeout_sec * G_USEC_PER_SEC;
     self->moved_at = g_get_monotonic_time();
     for (;;) {
         int running;
@@ -308,12 +317,12 @@ drive(HttpUpload *self, bool until_asked, GError **error)
         collect_result(self);
         if (self->done || (until_asked && self->asked && self->piece_left == 0))
             return true;
-        int64_t left = self->moved_at + allowed - g_get_monotonic_time();
+        unsigned allowed_sec = stall_allowed(self->client);
+        int64_t left = self->moved_at + (int64_t)allowed_sec * G_USEC_PER_SEC - g_get_monotonic_time();
         if (left <= 0) {
             self->done = true;
             self->result = CURLE_OPERATION_TIMEDOUT;
-            g_snprintf(self->curl_text, sizeof self->curl_text, "nothing moved for %u s",
-                       self->client->stall_timeout_sec);
+            g_snprintf(self->curl_text, sizeof self->curl_text, "nothing moved for %u s", allowed_sec);
             return set_failure(self, error);
         }
         curl_multi_poll(self->client->multi, NULL, 0, (int)MIN(left / 1000 + 1, 1000), NULL);

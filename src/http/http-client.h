@@ -18,6 +18,7 @@ typedef struct {
     bool        use_proxy;
     unsigned    connect_timeout_sec; /* 0: 10 */
     unsigned    stall_timeout_sec;   /* 0: 60; gives up when nothing moves for that long */
+    const gint *hurry; /* (nullable): while that is not 0 (atomic), it gives up after 3 s without movement */
 } HttpClientConfig;
 
 typedef struct HttpClient HttpClient;

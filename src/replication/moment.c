@@ -21,6 +21,7 @@ struct Moment {
     char        *marker;  /* off */
     bool         marker_tells; /* what changes an image changes the marker */
     bool         made_checkpoint;
+    bool         finished;     /* all was read; what becomes of the VM does not matter any more */
     int64_t      taken_usec;
 };
 
@@ -269,12 +270,6 @@ moment_made_checkpoint(const Moment *self)
     return self->made_checkpoint;
 }
 
-bool
-moment_is_running(const Moment *self)
-{
-    return self->capture != NULL;
-}
-
 int64_t
 moment_taken(const Moment *self)
 {
@@ -334,11 +329,13 @@ moment_marker_now(const ReplicationContext *context, const char *vm_uuid, const 
 bool
 moment_check(Moment *self, GError **error)
 {
+    if (self->finished)
+        return true;
     if (self->capture != NULL) {
         VirtCaptureStatus status = virt_capture_status(self->capture);
         if (status == VIRT_CAPTURE_ACTIVE)
             return true;
-        g_set_error(error, VIRT_ERROR, status == VIRT_CAPTURE_ENDED_OUTSIDE ? VIRT_ERROR_STATE : VIRT_ERROR_BUSY,
+        g_set_error(error, VIRT_ERROR, status == VIRT_CAPTURE_ENDED_OUTSIDE ? VIRT_ERROR_STATE : VIRT_ERROR_GAVE_UP,
                     "the capture was given up: %s", capture_problem(status));
         return false;
     }
@@ -348,6 +345,30 @@ moment_check(Moment *self, GError **error)
         return true;
     g_set_error(error, VIRT_ERROR, VIRT_ERROR_STATE, "the VM was started, or its images changed, while they were read");
     return false;
+}
+
+bool
+moment_finish(Moment *self, GError **error)
+{
+    if (!moment_check(self, error))
+        return false;
+    self->finished = true;
+    for (guint i = 0; self->capture != NULL && i < self->disks->len; i++) {
+        MomentDisk *disk = g_ptr_array_index(self->disks, i);
+        g_clear_pointer(&disk->client, disk_client_free);
+    }
+    g_clear_pointer(&self->capture, virt_capture_end);
+    return true;
+}
+
+void
+moment_explain(Moment *self, GError **error)
+{
+    g_autoptr(GError) cause = NULL;
+    if (error == NULL || *error == NULL || moment_check(self, &cause))
+        return;
+    g_clear_error(error);
+    g_propagate_error(error, g_steal_pointer(&cause));
 }
 
 /* Read after the disks' moment, and while QEMU may be writing to it: at most newer than the disks. */

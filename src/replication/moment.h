@@ -35,7 +35,6 @@ unsigned          moment_disk_count(const Moment *self);
 const MomentDisk *moment_disk(const Moment *self, unsigned index);
 /* False for a VM that is off when changes were asked for: the asked checkpoint goes on being the base of the next delta. */
 bool              moment_made_checkpoint(const Moment *self);
-bool              moment_is_running(const Moment *self);
 int64_t           moment_taken(const Moment *self); /* monotonic, microseconds */
 /* A text that stays equal as long as a VM that is off was not touched; NULL for a running one, and where nothing tells that
  * (block devices). */
@@ -44,9 +43,14 @@ const char       *moment_marker(const Moment *self);
 const gint       *moment_cancelled(const Moment *self);
 /* True as long as half of the scratch space is free. */
 bool              moment_has_room(Moment *self);
-/* Is everything read up to now good? VIRT_ERROR_BUSY when the capture was given up for the guest's sake, VIRT_ERROR_STATE
- * when the guest started or stopped meanwhile: throw away what was read. */
+/* Is everything read up to now good? VIRT_ERROR_GAVE_UP when the capture was given up for the guest's sake,
+ * VIRT_ERROR_STATE when the guest started or stopped meanwhile: throw away what was read. */
 bool              moment_check(Moment *self, GError **error);
+/* The same, when everything was read: ends the backup job, so that the guest need not wait for the peer's answer. */
+bool              moment_finish(Moment *self, GError **error);
+
+/* Reading of a capture that was given up fails in many ways: puts that cause in the place of @error's. */
+void              moment_explain(Moment *self, GError **error);
 
 /* Domain XML, firmware variables and TPM state, by blob name; (transfer full) table of char* -> GBytes*. */
 GHashTable *moment_blobs(const ReplicationContext *context, const char *vm_uuid, GError **error);

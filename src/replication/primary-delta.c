@@ -14,12 +14,13 @@ send_delta(Primary *self, Moment *moment, const StoreRelationship *row, GHashTab
     if (!primary_sending_begin(self, &header, moment_taken(moment), NULL, sending, error))
         return false;
     for (unsigned i = 0; i < moment_disk_count(moment); i++) {
-        if (!primary_send_extents(moment, i, moment_disk(moment, i)->dirty, sending->writer, NULL, 0, error))
+        SendExtents send = { .primary = self, .moment = moment, .disk = i, .writer = sending->writer };
+        if (!primary_send_extents(&send, moment_disk(moment, i)->dirty, error))
             return false;
     }
     if (blobs != NULL && !primary_write_blobs(sending->writer, blobs, error))
         return false;
-    return moment_check(moment, error) && primary_sending_finish(self, sending, ret_position, error);
+    return moment_finish(moment, error) && primary_sending_finish(self, sending, ret_position, error);
 }
 
 bool
@@ -114,6 +115,8 @@ primary_run_delta(Primary *self, const StoreRelationship *row, char *const *targ
                 send_delta(self, moment, row, blobs, &sending, &position, error) &&
                 primary_note_acknowledged(self, moment, &sending, row->position + 1, checkpoint, blob_hash, error);
     primary_sending_clear(&sending);
+    if (!good)
+        moment_explain(moment, error);
     g_free(self->sent_marker);
     self->sent_marker = good ? g_strdup(moment_marker(moment)) : NULL;
     bool made = moment_made_checkpoint(moment);

@@ -60,28 +60,21 @@ primary_sending_finish(Primary *self, Sending *sending, LinkPosition *ret_positi
     return good;
 }
 
-typedef struct {
-    ChangeLogWriter *writer;
-    unsigned         disk;
-    uint64_t         disk_size;
-    const uint8_t   *hashes;     /* (nullable) of the window */
-    uint64_t         window;     /* where the window starts */
-} PieceTarget;
-
 /* Writes the grains of a piece whose hash differs from the peer's, joining neighbours. */
 static bool
-write_different(PieceTarget *target, uint64_t offset, uint64_t length, const uint8_t *data, GError **error)
+write_different(const SendExtents *target, uint64_t offset, uint64_t length, const uint8_t *data, GError **error)
 {
+    uint64_t disk_size = moment_disk(target->moment, target->disk)->size_bytes;
     uint64_t at = offset, end = offset + length, run = offset;
     while (at < end) {
         uint64_t next = MIN(at - at % CHANGE_LOG_GRAIN + CHANGE_LOG_GRAIN, end);
         uint64_t grain = at - at % CHANGE_LOG_GRAIN;
-        bool whole = at == grain && next == MIN(grain + CHANGE_LOG_GRAIN, target->disk_size);
+        bool whole = at == grain && next == MIN(grain + CHANGE_LOG_GRAIN, disk_size);
         uint8_t hash[LINK_HASH_SIZE];
         bool equal = false;
         if (whole) {
             grain_hash(data != NULL ? data + (at - offset) : NULL, next - at, hash);
-            equal = memcmp(hash, target->hashes + (grain - target->window) / CHANGE_LOG_GRAIN * LINK_HASH_SIZE,
+            equal = memcmp(hash, target->peer_hashes + (grain - target->window) / CHANGE_LOG_GRAIN * LINK_HASH_SIZE,
                            LINK_HASH_SIZE) == 0;
         }
         if (equal || next == end) {
@@ -100,34 +93,51 @@ write_different(PieceTarget *target, uint64_t offset, uint64_t length, const uin
     return true;
 }
 
+/* Whoever waits for an operation on the VM does not wait for a slow link: what was sent of a pass counts, a delta is
+ * sent again. */
+static bool
+may_go_on(SendExtents *send, GError **error)
+{
+    bool waits = relationship_should_yield(send->primary->relationship);
+    if (send->may_stop)
+        send->stopped = waits || g_get_monotonic_time() > send->stop_usec || !moment_has_room(send->moment);
+    if (!waits && !send->stopped)
+        return true;
+    g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_IN_USE, "another operation on the VM waits");
+    return false;
+}
+
 static bool
 write_piece(void *opaque, uint64_t offset, uint64_t length, const void *data, GError **error)
 {
-    PieceTarget *target = opaque;
-    if (target->hashes != NULL)
+    SendExtents *target = opaque;
+    if (!may_go_on(target, error))
+        return false;
+    if (target->peer_hashes != NULL)
         return write_different(target, offset, length, data, error);
     if (data == NULL)
         return change_log_writer_zero(target->writer, target->disk, offset, length, error);
     return change_log_writer_data(target->writer, target->disk, offset, data, length, error);
 }
 
-/* Reads @extents of one disk at the moment into the log. @peer_hashes: for extents inside the window at @window. */
 bool
-primary_send_extents(Moment *moment, unsigned index, const ExtentSet *extents, ChangeLogWriter *writer,
-             const GByteArray *peer_hashes, uint64_t window, GError **error)
+primary_send_extents(SendExtents *send, const ExtentSet *extents, GError **error)
 {
     if (extent_set_count(extents) == 0)
         return true;
-    const MomentDisk *disk = moment_disk(moment, index);
+    const MomentDisk *disk = moment_disk(send->moment, send->disk);
     uint64_t start = extent_set_at(extents, 0)->start;
     uint64_t end = extent_set_at(extents, extent_set_count(extents) - 1)->end;
     g_autoptr(ExtentSet) zeroes = NULL;
+    g_autoptr(GError) cause = NULL;
+    send->done = start;
     if (!disk_client_zeroes(disk->client, start, end, &zeroes, error))
         return false;
-    PieceTarget target = { .writer = writer, .disk = index, .disk_size = disk->size_bytes,
-                           .hashes = peer_hashes != NULL ? peer_hashes->data : NULL, .window = window };
-    return disk_client_read_extents(disk->client, extents, zeroes, READS_IN_FLIGHT, moment_cancelled(moment), write_piece,
-                                    &target, NULL, error);
+    if (disk_client_read_extents(disk->client, extents, zeroes, READS_IN_FLIGHT, moment_cancelled(send->moment), write_piece,
+                                 send, &send->done, &cause) || send->stopped)
+        return true;
+    g_propagate_error(error, g_steal_pointer(&cause));
+    return false;
 }
 
 bool

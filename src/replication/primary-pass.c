@@ -5,8 +5,8 @@
 #include "util/durable.h"
 #include "util/log.h"
 
-#define PASS_BUDGET_USEC       (30 * G_USEC_PER_SEC) /* a pass begins no new window after that long */
-#define WINDOW_BYTES           LINK_HASHED_MAX /* what is read between two looks at the budget */
+#define PASS_BUDGET_USEC (20 * G_USEC_PER_SEC) /* then a pass sends no more: libvirt lets others wait for 30 s */
+#define WINDOW_BYTES     LINK_HASHED_MAX       /* what is read, or compared, in one go */
 
 typedef struct {
     Primary                 *primary;
@@ -67,41 +67,50 @@ ask_hashes(Primary *self, const char *vm_uuid, const char *disk, uint64_t offset
 {
     if (self->asker == NULL) {
         g_autoptr(RelationshipSettings) settings = relationship_settings(self->relationship);
-        self->asker = primary_connect_peer(self->context, settings, error);
+        self->asker = primary_connect_peer(self->context, settings, relationship_yield_flag(self->relationship),
+                                           error);
     }
     return self->asker != NULL && link_client_hashes(self->asker, vm_uuid, disk, offset, length, ret_hashes, error);
 }
 
+/* Sends what it may of a window and takes that off the plan in memory. */
 static bool
-send_window(Pass *pass, unsigned index, const ExtentSet *part, uint64_t window, Sending *sending, GError **error)
+send_window(Pass *pass, unsigned index, int64_t stop_usec, Sending *sending, bool *ret_stopped, GError **error)
 {
     const MomentDisk *disk = moment_disk(pass->moment, index);
+    PlanDisk *planned = plan_disk(pass->plan, disk->id);
     g_autoptr(GByteArray) hashes = NULL;
+    uint64_t window;
+    g_autoptr(ExtentSet) part = next_window(planned->todo, &window);
     if (pass->plan->compare) {
         uint64_t length = MIN(disk->size_bytes - window, WINDOW_BYTES);
         if (!ask_hashes(pass->primary, pass->row->vm_uuid, disk->id, window, length, &hashes, error))
             return false;
     }
-    return primary_send_extents(pass->moment, index, part, sending->writer, hashes, window, error);
+    SendExtents send = { .primary = pass->primary, .moment = pass->moment, .disk = index, .writer = sending->writer,
+                         .peer_hashes = hashes != NULL ? hashes->data : NULL, .window = window, .may_stop = true,
+                         .stop_usec = stop_usec };
+    if (!primary_send_extents(&send, part, error))
+        return false;
+    if (send.stopped)
+        extent_set_remove(part, send.done, UINT64_MAX - send.done);
+    extent_set_remove_set(planned->todo, part);
+    relationship_set_percent(pass->primary->relationship, plan_percent(pass->plan));
+    *ret_stopped = send.stopped;
+    return true;
 }
 
-/* Sends windows until all is sent or the budget is used up. What was sent is taken off the plan in memory. */
+/* Sends until all is sent, or time or scratch space are used up. */
 static bool
 send_plan(Pass *pass, Sending *sending, GError **error)
 {
     int64_t stop = g_get_monotonic_time() + PASS_BUDGET_USEC;
+    bool stopped = false;
     for (unsigned i = 0; i < moment_disk_count(pass->moment); i++) {
-        PlanDisk *planned = plan_disk(pass->plan, moment_disk(pass->moment, i)->id);
-        while (extent_set_count(planned->todo) > 0) {
-            if (g_get_monotonic_time() > stop || !moment_has_room(pass->moment) ||
-                relationship_should_yield(pass->primary->relationship))
-                return true;
-            uint64_t window;
-            g_autoptr(ExtentSet) part = next_window(planned->todo, &window);
-            if (!send_window(pass, i, part, window, sending, error))
+        const PlanDisk *planned = plan_disk(pass->plan, moment_disk(pass->moment, i)->id);
+        while (extent_set_count(planned->todo) > 0 && !stopped) {
+            if (!send_window(pass, i, stop, sending, &stopped, error))
                 return false;
-            extent_set_remove_set(planned->todo, part);
-            relationship_set_percent(pass->primary->relationship, plan_percent(pass->plan));
         }
     }
     return true;
@@ -114,7 +123,7 @@ send_pass(Pass *pass, const char *token, Sending *sending, GError **error)
     ChangeLogHeader header;
     primary_fill_header(pass->primary, pass->row, pass->moment, pass->kind, pass->position, POINT_KIND_NONE, &header);
     return primary_sending_begin(pass->primary, &header, moment_taken(pass->moment), token, sending, error) &&
-           send_plan(pass, sending, error) && moment_check(pass->moment, error) &&
+           send_plan(pass, sending, error) && moment_finish(pass->moment, error) &&
            primary_sending_finish(pass->primary, sending, &position, error);
 }
 
@@ -245,6 +254,8 @@ primary_run_pass(Primary *self, const StoreRelationship *row, char *const *targe
                   .kind = initial ? CHANGE_LOG_INITIAL : CHANGE_LOG_RESYNC,
                   .position = initial ? 0 : row->position + 1 };
     bool good = run_pass_with(&pass, targets, error);
+    if (!good && pass.moment != NULL)
+        moment_explain(pass.moment, error);
     moment_close(pass.moment);
     plan_free(pass.plan);
     return good;

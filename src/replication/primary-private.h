@@ -28,9 +28,9 @@ typedef struct {
 } Sending;
 
 /* ---- primary.c ---- */
-/* A connection that is made when it is first used; (transfer full) */
+/* A connection that is made when it is first used; @hurry (nullable) as of HttpClientConfig; (transfer full) */
 LinkClient *primary_connect_peer(const ReplicationContext *context, const RelationshipSettings *settings,
-                                 GError **error);
+                                 const gint *hurry, GError **error);
 /* Notes that a resynchronization is needed, durably; the plan of an earlier one goes. */
 bool primary_changes_lost(Primary *self, const char *why, GError **error);
 /* (transfer full) */
@@ -48,10 +48,21 @@ bool primary_sending_begin(Primary *self, const ChangeLogHeader *header, int64_t
                            Sending *sending, GError **error);
 /* END, then waits for the acknowledgement. */
 bool primary_sending_finish(Primary *self, Sending *sending, LinkPosition *ret_position, GError **error);
-/* Reads @extents of one disk at the moment into the log. @peer_hashes (nullable): of the window that starts at byte @window; what has the
- * same hash is left out. */
-bool primary_send_extents(Moment *moment, unsigned index, const ExtentSet *extents, ChangeLogWriter *writer,
-                          const GByteArray *peer_hashes, uint64_t window, GError **error);
+/* Where extents of one disk go, and how long that may take. */
+typedef struct {
+    Primary         *primary;
+    Moment          *moment;
+    unsigned         disk;        /* index */
+    ChangeLogWriter *writer;
+    const uint8_t   *peer_hashes; /* (nullable): of the window; what has the same hash is left out */
+    uint64_t         window;      /* where it starts, bytes */
+    bool             may_stop;    /* a part of the extents is good too: a pass */
+    int64_t          stop_usec;   /* monotonic: then it stops, as for want of room and for an operation that waits */
+    uint64_t         done;        /* (out): everything below this offset was sent */
+    bool             stopped;     /* (out) */
+} SendExtents;
+/* Reads @extents of one disk at the moment into the log. A stop is no failure, but no more of that disk can be read. */
+bool primary_send_extents(SendExtents *send, const ExtentSet *extents, GError **error);
 /* All of a table as moment_blobs() gives. */
 bool primary_write_blobs(ChangeLogWriter *writer, GHashTable *blobs, GError **error);
 /* Tells whether blobs changed; (transfer full) */

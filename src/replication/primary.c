@@ -40,7 +40,8 @@ primary_free(Primary *self)
 }
 
 LinkClient *
-primary_connect_peer(const ReplicationContext *context, const RelationshipSettings *settings, GError **error)
+primary_connect_peer(const ReplicationContext *context, const RelationshipSettings *settings, const gint *hurry,
+                     GError **error)
 {
     HttpClientConfig config = {
         .host = settings->recovery_connection_point,
@@ -50,6 +51,7 @@ primary_connect_peer(const ReplicationContext *context, const RelationshipSettin
         .certificate_file = context->certificate_file,
         .key_file = context->key_file,
         .use_proxy = !settings->bypass_proxy_server,
+        .hurry = hurry,
     };
     return link_client_new(&config, error);
 }
@@ -61,6 +63,21 @@ is_included(const RelationshipSettings *settings, const char *target)
 {
     return settings->included_disks == NULL ||
            g_strv_contains((const char *const *)settings->included_disks, target);
+}
+
+/* A disk that was taken away must not go from the copy without a word. */
+static bool
+check_all_there(const GPtrArray *targets, const RelationshipSettings *settings, GError **error)
+{
+    for (char **wanted = settings->included_disks; wanted != NULL && *wanted != NULL; wanted++) {
+        if (g_ptr_array_find_with_equal_func((GPtrArray *)targets, *wanted, g_str_equal, NULL))
+            continue;
+        g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_NOT_SUPPORTED,
+                    "disk '%s' is to be replicated, but the VM has no such disk that could be (CD-ROMs, read-only and "
+                    "shareable ones cannot); give it back, or remove replication and enable it again", *wanted);
+        return false;
+    }
+    return true;
 }
 
 char **
@@ -81,6 +98,8 @@ primary_disks(const ReplicationContext *context, const char *vm_uuid, const Rela
         }
         g_ptr_array_add(targets, g_strdup(disk->target));
     }
+    if (!check_all_there(targets, settings, error))
+        return NULL;
     if (targets->len == 0 || targets->len > CHANGE_LOG_DISKS_MAX) {
         g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_NOT_SUPPORTED,
                     "the VM has %u disks that can be replicated; 1 to %u are possible", targets->len, CHANGE_LOG_DISKS_MAX);
@@ -167,7 +186,7 @@ primary_offer(const ReplicationContext *context, const StoreRelationship *row, c
     g_auto(GStrv) targets = primary_disks(context, row->vm_uuid, settings, &cause);
     if (targets == NULL)
         return fail_for_caller(cause, error);
-    g_autoptr(LinkClient) client = primary_connect_peer(context, settings, &cause);
+    g_autoptr(LinkClient) client = primary_connect_peer(context, settings, NULL, &cause);
     if (client == NULL)
         return fail_for_caller(cause, error);
     LinkOffer offer = { 0 };
@@ -184,7 +203,7 @@ void
 primary_say_removed(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(LinkClient) client = primary_connect_peer(context, settings, &error);
+    g_autoptr(LinkClient) client = primary_connect_peer(context, settings, NULL, &error);
     if (client == NULL || !link_client_remove(client, vm_uuid, &error))
         log_info("cycle", vm_uuid, "the replica server was not told of the removal: %s", error->message);
 }
@@ -315,7 +334,8 @@ make_contact(Primary *self, GError **error)
         drop_contact(self);
     if (self->client == NULL) {
         g_autoptr(RelationshipSettings) settings = relationship_settings(self->relationship);
-        self->client = primary_connect_peer(self->context, settings, error);
+        self->client = primary_connect_peer(self->context, settings, relationship_yield_flag(self->relationship),
+                                            error);
         if (self->client == NULL)
             return false;
     }
@@ -335,7 +355,7 @@ handle_failure(Primary *self, const StoreRelationship *row, GError *cause, GErro
     bool moved = false;
     if (row->state == STATE_REPLICATING && g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_BITMAP_LOST)) {
         moved = primary_changes_lost(self, cause->message, NULL);
-    } else if (row->state == STATE_REPLICATING && g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_BUSY)) {
+    } else if (row->state == STATE_REPLICATING && g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_GAVE_UP)) {
         if (++self->give_ups >= GIVE_UPS_BEFORE_PASSES)
             moved = primary_turn_to_passes(self, row, NULL);
     } else {

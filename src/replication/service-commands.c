@@ -107,6 +107,9 @@ replication_service_create(ReplicationService *self, const Caller *caller, const
     g_auto(GStrv) targets = primary_disks(&self->context, domain->uuid, settings, error);
     if (targets == NULL)
         return false;
+    /* What is replicated is settled now: a disk that the VM gets later stays out, and does not stop replication. */
+    g_strfreev(settings->included_disks);
+    settings->included_disks = g_strdupv(targets);
 
     StoreRelationship *row = store_relationship_new(domain->uuid, 0);
     row->mode = MODE_PRIMARY;

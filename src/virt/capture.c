@@ -15,7 +15,8 @@
  *  (1) From the moment the job exists until it is gone, the watchdog looks every virt_capture_poll_msec.
  *  (2) Only the watchdog ends the job, and it ends no job but the one that serves our socket.
  *  (3) `cancelled` is set before the job is aborted, so a reader learns it before its reads fail.
- *  (4) Whoever the guest was paused by, an I/O error while our job was open is followed by a resume after it.
+ *  (4) A guest that an I/O error paused while our job was open is resumed after it, whatever else ended the job. One
+ *      that was paused before, by an error or by somebody, stays so.
  */
 
 /* Two looks are 20 ms apart, an abort takes 5 ms: a guest that writes 500 MB/s fills 13 MB of scratch in that time. */
@@ -25,7 +26,7 @@ gint virt_capture_poll_msec = 20;
 #define FREE_FLOOR_PART    8                         /* ... or this part of a small one: half a second at 500 MB/s */
 #define SCRATCH_PART       8     /* this part of the allowance is kept for what comes before the abort has effect */
 #define GROWTH_LOOKS       2     /* ... or so many times what the last look saw coming, whichever is more */
-#define LOOK_AT_JOB_USEC   (1 * G_USEC_PER_SEC) /* an event may be lost with a connection */
+#define LOOK_AT_JOB_USEC   (1 * G_USEC_PER_SEC) /* besides what events tell */
 #define BITMAP_NAME        "dirty" /* of every export */
 #define LIBVIRT_SYSTEM_FOLDER "/var/lib/libvirt/qemu"
 #define LIBVIRT_SHORT_NAME    20 /* characters of a VM's name that libvirt puts into names of folders */
@@ -38,6 +39,7 @@ struct VirtCapture {
     GPtrArray *targets; /* of char * */
     GPtrArray *scratch; /* of paths, in the order of targets */
     bool       incremental;
+    bool       was_io_paused; /* by an error of the guest's own storage, before there was a job */
     uint64_t   scratch_max, free_floor, used_before;
     int64_t    deadline_usec, next_look_usec; /* monotonic */
     GThread   *watchdog;
@@ -102,6 +104,13 @@ job_is_open(VirtCapture *self)
     return job != NULL && g_strcmp0(job->socket, self->socket) == 0;
 }
 
+static bool
+is_io_paused(VirtCapture *self)
+{
+    g_auto(virDomainPtr) domain = virt_host_domain(self->host, self->uuid, NULL);
+    return domain != NULL && virt_domain_is_io_paused(domain);
+}
+
 static VirtCaptureStatus
 look(VirtCapture *self, bool io_error, bool maybe_gone)
 {
@@ -116,6 +125,8 @@ look(VirtCapture *self, bool io_error, bool maybe_gone)
         self->next_look_usec = now + LOOK_AT_JOB_USEC;
         if (!job_is_open(self))
             return VIRT_CAPTURE_ENDED_OUTSIDE;
+        if (!self->was_io_paused && is_io_paused(self)) /* an event may have been lost with a connection */
+            return VIRT_CAPTURE_GAVE_UP_GUEST;
     }
     return VIRT_CAPTURE_ACTIVE;
 }
@@ -136,7 +147,7 @@ finish(VirtCapture *self)
     for (;;) {
         g_autoptr(GError) error = NULL;
         if (virt_backup_job_end(self->host, self->uuid, self->scratch_folder, self->socket, END_TIMEOUT_SEC, &error) &&
-            virt_resume_after_io_error(self->host, self->uuid, &error))
+            (self->was_io_paused || virt_resume_after_io_error(self->host, self->uuid, &error)))
             break;
         if (g_error_matches(error, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN))
             break;
@@ -358,6 +369,7 @@ check_domain(VirtCapture *self, virDomainPtr domain, GError **error)
     if (job.type != VIR_DOMAIN_JOB_NONE)
         return refuse(error, VIRT_ERROR_BUSY, "VM '%s' has another job (backup, migration, snapshot); waiting for its end",
                       virDomainGetName(domain));
+    self->was_io_paused = virt_domain_is_io_paused(domain); /* what our own dead jobs did was undone above */
     return true;
 }
 

@@ -54,14 +54,19 @@ test_disks_say_what_cannot_be_tracked(void)
     g_autofree char *raw = g_build_filename(bed->root, "kinds.raw", NULL), *old = g_build_filename(bed->root, "old", NULL);
     g_free(test_run("qemu-img", "create", "-f", "raw", raw, "1M", NULL));
     g_free(test_run("qemu-img", "create", "-f", "qcow2", "-o", "compat=0.10", old, "2M", NULL));
+    g_autofree char *secret = g_build_filename(bed->root, "secret.qcow2", NULL);
+    g_free(test_run("qemu-img", "create", "-f", "qcow2", "--object", "secret,id=s,data=0123", "-o",
+                    "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", secret, "2M", NULL));
     g_autofree char *more = g_strdup_printf(
         "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='%s'/><target dev='vdc'/></disk>"
         "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='%s'/><target dev='vdd'/>"
         "<serial>S1</serial></disk>"
         "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='%s'/><target dev='vde'/><readonly/>"
         "</disk><disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='%s'/><target dev='vdf'/>"
-        "<shareable/></disk><disk type='file' device='cdrom'><target dev='hdc' bus='ide'/><readonly/></disk>",
-        raw, old, raw, raw);
+        "<shareable/></disk><disk type='file' device='cdrom'><target dev='hdc' bus='ide'/><readonly/></disk>"
+        "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='%s'><encryption format='luks'><secret "
+        "type='passphrase' uuid='b4a1ef23-2e3b-4fb8-9b9b-5ff9b8c7a111'/></encryption></source><target dev='vdg'/></disk>",
+        raw, old, raw, raw, secret);
     g_autofree char *uuid = test_guest_define(bed, "kinds", more);
     g_autoptr(GError) error = NULL;
     g_autoptr(GPtrArray) disks = virt_host_disks(bed->host, uuid, &error);
@@ -81,6 +86,8 @@ test_disks_say_what_cannot_be_tracked(void)
     g_assert_false(find_disk(disks, "vdf")->replicable);
     g_assert_false(find_disk(disks, "hdc")->replicable);
     g_assert_null(find_disk(disks, "hdc")->path);
+    g_assert_true(find_disk(disks, "vdg")->replicable);
+    g_assert_nonnull(strstr(find_disk(disks, "vdg")->untrackable, "plain text")); /* never in silence */
     test_guest_remove(bed, uuid);
 }
 

@@ -255,6 +255,36 @@ test_a_guest_paused_by_full_scratch_goes_on_at_once(void)
     test_guest_remove(bed, uuid);
 }
 
+/* vdb is thin, on a file system of its own that gets full: nothing of ours helps, and the guest waits for its administrator. */
+static void
+test_a_guest_paused_by_its_own_storage_stays_so(void)
+{
+    if (!small_scratch) {
+        g_test_skip("no user namespace with a mount of its own here");
+        return;
+    }
+    g_autofree char *uuid = test_guest_define(bed, "thin", ""), *path = test_image(bed, "thin", "vdb");
+    g_autofree char *thin = g_build_filename(bed->scratch, "thin", NULL), *taken = take_space(8);
+    g_autoptr(GError) error = NULL;
+    g_unlink(path);
+    g_free(test_run("qemu-img", "create", "-f", "qcow2", thin, G_STRINGIFY(TEST_DISK_MIB) "M", NULL));
+    g_assert_cmpint(symlink(thin, path), ==, 0);
+    virt_host_start(bed->host, uuid, &error);
+    g_assert_no_error(error);
+    wait_for_io_pause(uuid);
+
+    VirtCaptureRequest request = test_request(bed, uuid, "thin");
+    request.scratch_folder = bed->root;
+    VirtCapture *capture = test_begin(bed, &request);
+    g_assert_cmpint(virt_capture_status(capture), ==, VIRT_CAPTURE_ACTIVE);
+    virt_capture_end(capture);
+    g_auto(virDomainPtr) domain = virt_host_domain(bed->host, uuid, NULL);
+    g_assert_true(virt_domain_is_io_paused(domain));
+    g_unlink(taken);
+    test_guest_remove(bed, uuid);
+    g_unlink(thin);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -274,6 +304,7 @@ main(int argc, char **argv)
                     test_a_full_file_system_is_noticed_before_the_guest_feels_it);
     g_test_add_func("/release/a-guest-paused-by-full-scratch-goes-on-at-once",
                     test_a_guest_paused_by_full_scratch_goes_on_at_once);
+    g_test_add_func("/release/a-guest-paused-by-its-own-storage-stays-so", test_a_guest_paused_by_its_own_storage_stays_so);
     int status = g_test_run();
     test_stop(bed);
     g_free(orphans[0]);

@@ -14,6 +14,7 @@ typedef enum {
     VIRT_ERROR_UNAVAILABLE,  /* libvirt is not reachable: wait and retry */
     VIRT_ERROR_NO_DOMAIN,
     VIRT_ERROR_BUSY,         /* another job has the domain (backup, migration, snapshot): wait and retry */
+    VIRT_ERROR_GAVE_UP,      /* a capture was ended for the guest's sake: less of it at a time may work */
     VIRT_ERROR_BITMAP_LOST,  /* the checkpoint's bitmap is missing or inconsistent: changes since it are unknown */
     VIRT_ERROR_STATE,        /* domain is not in the needed state (running, off) */
     VIRT_ERROR_UNTRACKABLE,  /* a disk cannot be tracked: message names it and says what to do */

@@ -1,21 +1,26 @@
-"""A TCP relay on this machine that counts what passes, and can be cut like a cable."""
+"""A TCP relay on this machine that counts what passes, can be slow, and can be cut like a cable."""
 
 import contextlib
 import socket
 import threading
+import time
 
 
 class Relay:
-    """Listens on a free port (.port) and passes connections on to 127.0.0.1:@target_port."""
+    """Listens on a free port (.port) and passes connections on to 127.0.0.1:@target_port, at most .rate bytes a second of each one
+    towards the target (None: as fast as it goes)."""
 
-    def __init__(self, target_port):
+    def __init__(self, target_port, rate=None):
         self.target_port = target_port
+        self.rate = rate
         self.forward_bytes = 0   # towards the target
         self.backward_bytes = 0
         self.is_cut = False
         self.lock = threading.Lock()
         self.pairs = set()
         self.listener = socket.create_server(("127.0.0.1", 0))
+        if rate is not None:
+            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)  # or a second's worth of many is taken at once
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -42,6 +47,8 @@ class Relay:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 sink.sendall(data)
+                if forward and self.rate is not None:
+                    time.sleep(len(data) / self.rate)
                 with self.lock:
                     if forward:
                         self.forward_bytes += len(data)
