@@ -3,7 +3,7 @@
  * Pure data: no policy, no network, no files. Bytes come from a ChangeLogSource and go to a
  * ChangeLogSink; disks are reached through a ChangeLogTarget. Memory is bounded by a few records
  * whatever the input, and for capture, undo chain and merge by a set of extents (CHANGE_LOG_EXTENTS_MAX).
- * Errors that a source, sink or target sets are passed on unchanged. No object here has a lock: one thread at a time.
+ * Errors that a source, sink or target sets are passed on unchanged. One thread at a time may use an object.
  * The format is written in full above the reader (reader.c) and in docs/design/change-log.md.
  */
 #pragma once
@@ -90,7 +90,9 @@ ChangeLogSource change_log_source_memory(ChangeLogMemory *memory);
 /* ---- writing ---- */
 typedef struct ChangeLogWriter ChangeLogWriter;
 
-/* Writes the header at once. @compress: zstd where it pays. NULL with @error on failure. */
+/* Writes the header at once. @compress: zstd where it pays, by threads that all writers share; a record may then be given to
+ * the sink in a later call, at the latest by change_log_writer_end(), and its failure is told by that. The sink is called by
+ * the caller's thread only, in the order of the records. NULL with @error on failure. */
 ChangeLogWriter *change_log_writer_new(ChangeLogSink sink, const ChangeLogHeader *header, bool compress,
                                        GError **error);
 void             change_log_writer_free(ChangeLogWriter *self); /* without END, if not finished */
@@ -105,7 +107,7 @@ bool change_log_writer_blob(ChangeLogWriter *self, const char *name, GBytes *con
 /* Writes END; @ret_digest (optional) takes the log's digest. Nothing can be written after it. */
 bool change_log_writer_end(ChangeLogWriter *self, uint8_t ret_digest[CHANGE_LOG_DIGEST_SIZE], GError **error);
 uint64_t change_log_writer_bytes(const ChangeLogWriter *self);   /* given to the sink so far */
-uint64_t change_log_writer_records(const ChangeLogWriter *self); /* without header and END */
+uint64_t change_log_writer_records(const ChangeLogWriter *self); /* likewise; without header and END */
 
 /* ---- reading ---- */
 typedef struct ChangeLogReader ChangeLogReader;

@@ -615,6 +615,120 @@ test_fits(void)
     expect_misfit(&header, vm_uuid, lineage, 41, 0xab, "undo");
 }
 
+/* ---- contents that are compressed by several threads ---- */
+
+enum { MANY = 96, MANY_LENGTH = CHANGE_LOG_RECORD_MAX };
+
+/* Noise and text in turn, so that some contents take much longer than others; the length varies. */
+static size_t
+many_content(unsigned number, uint8_t *data)
+{
+    size_t length = number % 4 == 3 ? 512 * (number + 1) : MANY_LENGTH;
+    uint32_t state = number + 1;
+    for (size_t i = 0; i < length; i++) {
+        state = state * 1664525u + 1013904223u;
+        data[i] = number % 2 == 0 ? (uint8_t)(state >> 24) : (uint8_t)("0123456"[state >> 30] + number);
+    }
+    return length;
+}
+
+static ChangeLogHeader
+header_of_many(void)
+{
+    ChangeLogHeader header = some_header();
+    header.disks[0].size_bytes = (uint64_t)MANY * MANY_LENGTH;
+    return header;
+}
+
+static bool
+write_many(ChangeLogSink sink, uint8_t *ret_digest, GError **error)
+{
+    ChangeLogHeader header = header_of_many();
+    g_autofree uint8_t *data = g_malloc(MANY_LENGTH);
+    g_autoptr(ChangeLogWriter) writer = change_log_writer_new(sink, &header, true, error);
+    for (unsigned i = 0; writer != NULL && i < MANY; i++) {
+        size_t length = many_content(i, data);
+        uint64_t offset = (uint64_t)i * MANY_LENGTH;
+        bool good = i % 7 == 6 ? change_log_writer_zero(writer, 0, offset, MANY_LENGTH, error)
+                               : change_log_writer_data(writer, 0, offset, data, length, error);
+        if (!good)
+            return false;
+    }
+    return writer != NULL && change_log_writer_end(writer, ret_digest, error);
+}
+
+static void
+test_many_stay_in_order(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GByteArray) log = g_byte_array_new();
+    g_autoptr(GByteArray) again = g_byte_array_new();
+    uint8_t digest[CHANGE_LOG_DIGEST_SIZE], second[CHANGE_LOG_DIGEST_SIZE];
+    g_assert_true(write_many(change_log_sink_bytes(log), digest, &error));
+    g_assert_true(write_many(change_log_sink_bytes(again), second, &error));
+    g_assert_cmpmem(digest, sizeof digest, second, sizeof second);
+    g_assert_cmpmem(log->data, log->len, again->data, again->len);
+
+    ChangeLogMemory memory = { log->data, log->len, 0 };
+    g_autoptr(ChangeLogReader) reader = change_log_reader_new(change_log_source_memory(&memory), &error);
+    g_assert_no_error(error);
+    g_autofree uint8_t *data = g_malloc(MANY_LENGTH);
+    ChangeLogRecord record;
+    for (unsigned i = 0; i < MANY; i++) {
+        size_t length = many_content(i, data);
+        g_assert_true(change_log_reader_next(reader, &record, &error));
+        g_assert_cmpuint(record.offset, ==, (uint64_t)i * MANY_LENGTH);
+        g_assert_cmpint(record.type, ==, i % 7 == 6 ? CHANGE_LOG_RECORD_ZERO : CHANGE_LOG_RECORD_DATA);
+        if (record.type == CHANGE_LOG_RECORD_DATA)
+            g_assert_cmpmem(record.data, record.length, data, length);
+    }
+    g_assert_true(change_log_reader_next(reader, &record, &error));
+    g_assert_cmpint(record.type, ==, CHANGE_LOG_RECORD_END);
+}
+
+/* Takes so many bytes and then fails. */
+static bool
+limited_write(void *opaque, const void *data, size_t length, GError **error)
+{
+    uint64_t *left = opaque;
+    if (length > *left) {
+        g_set_error(error, CHANGE_LOG_ERROR, CHANGE_LOG_ERROR_IO, "full");
+        return false;
+    }
+    *left -= length;
+    return true;
+}
+
+/* Wherever the sink fails, the log is not ended, and what is still being compressed is left in peace. */
+static void
+test_many_and_a_failing_sink(void)
+{
+    for (unsigned mib = 1; mib < 40; mib += 6) {
+        g_autoptr(GError) error = NULL;
+        uint64_t left = (uint64_t)mib * 1024 * 1024;
+        uint8_t digest[CHANGE_LOG_DIGEST_SIZE];
+        g_assert_false(write_many((ChangeLogSink){ limited_write, &left }, digest, &error));
+        g_assert_error(error, CHANGE_LOG_ERROR, CHANGE_LOG_ERROR_IO);
+        g_assert_cmpstr(error->message, ==, "full");
+    }
+}
+
+/* A writer that is given up takes nothing with it. */
+static void
+test_given_up_while_compressing(void)
+{
+    g_autofree uint8_t *data = g_malloc(MANY_LENGTH);
+    many_content(1, data);
+    for (unsigned pieces = 1; pieces < 12; pieces++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(GByteArray) log = g_byte_array_new();
+        ChangeLogHeader header = header_of_many();
+        g_autoptr(ChangeLogWriter) writer = change_log_writer_new(change_log_sink_bytes(log), &header, true, &error);
+        for (unsigned i = 0; i < pieces; i++)
+            g_assert_true(change_log_writer_data(writer, 0, 0, data, MANY_LENGTH, &error));
+    }
+}
+
 int
 main(int argc, char **argv)
 {
@@ -635,6 +749,9 @@ main(int argc, char **argv)
     g_test_add_func("/format/bad-records-are-refused", test_bad_records);
     g_test_add_func("/format/unknown-record-fields-are-refused", test_reserved_record_fields);
     g_test_add_func("/format/writer-keeps-the-limits", test_writer_limits);
+    g_test_add_func("/format/contents-compressed-at-the-same-time-stay-in-order", test_many_stay_in_order);
+    g_test_add_func("/format/failing-sink-is-told-with-contents-being-compressed", test_many_and_a_failing_sink);
+    g_test_add_func("/format/writer-may-be-given-up-while-compressing", test_given_up_while_compressing);
     g_test_add_func("/format/fits-only-its-predecessor", test_fits);
     return g_test_run();
 }

@@ -1,21 +1,19 @@
-/* The change log's writer; the format is described in reader.c. */
-#include "changelog/format.h"
+/* The change log's writer; the format is described in reader.c.
+ *
+ * Contents that are to be compressed go through an encoder, whose threads compress while the thread that writes brings the next
+ * and gives finished ones to the sink. What has no content takes its place in the same queue, so the order stays.
+ */
+#include "changelog/encoder.h"
 
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
 #include <string.h>
-#include <zstd.h>
-
-#define ZSTD_LEVEL   1  /* a busy link is the reason to compress at all, and level 1 keeps up with it on one core */
-#define PAYS_DIVISOR 16 /* compressed content is kept when it saves a sixteenth; less is not worth the decoding */
 
 struct ChangeLogWriter {
     ChangeLogSink sink;
     ChangeLogHeader header;
     gnutls_hash_hd_t hash; /* over header and record headers */
-    ZSTD_CCtx *zstd;       /* NULL: nothing is compressed */
-    uint8_t *buffer;       /* compressed content */
-    size_t buffer_size;
+    Encoder *encoder;      /* NULL: nothing is compressed */
     uint64_t bytes, records;
     unsigned blobs;
     bool closed; /* END is written, or the sink failed: nothing more may follow */
@@ -60,13 +58,8 @@ change_log_writer_new(ChangeLogSink sink, const ChangeLogHeader *header, bool co
         g_set_error(error, CHANGE_LOG_ERROR, CHANGE_LOG_ERROR_IO, "SHA-256 is not available.");
         return NULL;
     }
-    if (compress) {
-        self->zstd = ZSTD_createCCtx();
-        if (self->zstd == NULL) {
-            g_set_error(error, CHANGE_LOG_ERROR, CHANGE_LOG_ERROR_IO, "There is no memory for compression.");
-            return NULL;
-        }
-    }
+    if (compress)
+        self->encoder = encoder_new();
     uint8_t bytes[CHANGE_LOG_FORMAT_HEADER_MAX];
     size_t length = change_log_format_header_encode(header, bytes);
     if (!put_hashed(self, bytes, length, error))
@@ -81,8 +74,7 @@ change_log_writer_free(ChangeLogWriter *self)
         return;
     if (self->hash != NULL)
         gnutls_hash_deinit(self->hash, NULL);
-    ZSTD_freeCCtx(self->zstd);
-    g_free(self->buffer);
+    encoder_free(self->encoder);
     g_free(self);
 }
 
@@ -131,35 +123,48 @@ is_zero(const uint8_t *data, size_t length)
     return data[0] == 0 && memcmp(data, data + 1, length - 1) == 0;
 }
 
-/* Compresses into self->buffer after @reserve bytes. Returns the compressed length, or 0 when it does not pay. */
-static size_t
-compress_content(ChangeLogWriter *self, size_t reserve, const void *data, size_t length)
-{
-    if (self->zstd == NULL || length < PAYS_DIVISOR)
-        return 0;
-    size_t room = length - length / PAYS_DIVISOR;
-    if (self->buffer_size < reserve + room) {
-        g_free(self->buffer);
-        self->buffer_size = reserve + room;
-        self->buffer = g_malloc(self->buffer_size);
-    }
-    size_t n = ZSTD_compressCCtx(self->zstd, self->buffer + reserve, room, data, length, ZSTD_LEVEL);
-    return ZSTD_isError(n) || n >= length ? 0 : n;
-}
-
-/* Numbers the record and writes it with its stored payload. */
+/* Numbers the record and writes it with its stored payload, whose checksum it has. */
 static bool
-put_record(ChangeLogWriter *self, ChangeLogFormatRecord *record, const void *stored, GError **error)
+put_record(ChangeLogWriter *self, const ChangeLogFormatRecord *record, const void *stored, GError **error)
 {
     uint8_t bytes[CHANGE_LOG_FORMAT_RECORD_SIZE];
-    record->sequence = self->records;
-    if (record->stored_length > 0)
-        change_log_format_checksum(stored, record->stored_length, record->checksum);
-    change_log_format_record_encode(record, bytes);
+    ChangeLogFormatRecord numbered = *record;
+    numbered.sequence = self->records;
+    change_log_format_record_encode(&numbered, bytes);
     if (!put_hashed(self, bytes, sizeof bytes, error) || !put(self, stored, record->stored_length, error))
         return false;
     self->records++;
     return true;
+}
+
+/* Gives the sink what is encoded, and waits for the rest until no more than @left pieces are in the queue. */
+static bool
+put_encoded(ChangeLogWriter *self, unsigned left, GError **error)
+{
+    while (self->encoder != NULL && encoder_count(self->encoder) > 0) {
+        const EncoderPiece *piece = encoder_head(self->encoder, encoder_count(self->encoder) > left);
+        if (piece == NULL)
+            return true;
+        if (!put_record(self, &piece->record, piece->stored, error))
+            return false;
+        encoder_pop(self->encoder);
+    }
+    return true;
+}
+
+/* A record of DATA or, with @data NULL, of ZERO. */
+static bool
+add_record(ChangeLogWriter *self, ChangeLogFormatRecord *record, const void *data, GError **error)
+{
+    if (self->encoder != NULL) {
+        if (!put_encoded(self, ENCODER_PIECES - 1, error))
+            return false;
+        encoder_push(self->encoder, record, data);
+        return put_encoded(self, ENCODER_PIECES, error);
+    }
+    if (data != NULL)
+        change_log_format_checksum(data, record->stored_length, record->checksum);
+    return put_record(self, record, data, error);
 }
 
 bool
@@ -185,12 +190,7 @@ change_log_writer_data(ChangeLogWriter *self, unsigned disk, uint64_t offset, co
         .length = length,
         .stored_length = (uint32_t)length,
     };
-    size_t compressed = compress_content(self, 0, data, length);
-    if (compressed > 0) {
-        record.codec = CHANGE_LOG_CODEC_ZSTD;
-        record.stored_length = (uint32_t)compressed;
-    }
-    return put_record(self, &record, compressed > 0 ? self->buffer : data, error);
+    return add_record(self, &record, data, error);
 }
 
 bool
@@ -206,7 +206,7 @@ change_log_writer_zero(ChangeLogWriter *self, unsigned disk, uint64_t offset, ui
             .offset = offset,
             .length = part,
         };
-        if (!put_record(self, &record, NULL, error))
+        if (!add_record(self, &record, NULL, error))
             return false;
         offset += part;
         length -= part;
@@ -246,25 +246,24 @@ change_log_writer_blob(ChangeLogWriter *self, const char *name, GBytes *content,
         .length = length,
         .stored_length = (uint32_t)(name_length + length),
     };
-    self->blobs++;
-    size_t compressed = compress_content(self, name_length, data, length);
+    g_autofree uint8_t *stored = g_malloc(name_length + length);
+    memcpy(stored, name, name_length);
+    size_t compressed = self->encoder != NULL ? encoder_compress(data, length, stored + name_length) : 0;
     if (compressed > 0) {
         record.codec = CHANGE_LOG_CODEC_ZSTD;
         record.stored_length = (uint32_t)(name_length + compressed);
-        memcpy(self->buffer, name, name_length);
-        return put_record(self, &record, self->buffer, error);
+    } else if (length > 0) {
+        memcpy(stored + name_length, data, length);
     }
-    g_autofree uint8_t *plain = g_malloc(name_length + length);
-    memcpy(plain, name, name_length);
-    if (length > 0)
-        memcpy(plain + name_length, data, length);
-    return put_record(self, &record, plain, error);
+    change_log_format_checksum(stored, record.stored_length, record.checksum);
+    self->blobs++;
+    return put_encoded(self, 0, error) && put_record(self, &record, stored, error);
 }
 
 bool
 change_log_writer_end(ChangeLogWriter *self, uint8_t ret_digest[CHANGE_LOG_DIGEST_SIZE], GError **error)
 {
-    if (!check_open(self, error))
+    if (!check_open(self, error) || !put_encoded(self, 0, error))
         return false;
     uint8_t digest[CHANGE_LOG_DIGEST_SIZE];
     gnutls_hash_output(self->hash, digest);
