@@ -10,10 +10,14 @@ typedef struct {
     char *name, *value;
 } Field;
 
+/* What a connection's thread may receive ahead of a handler: it decrypts while the handler works, and the two need not
+ * change turns for each TLS record of 16 KiB. */
+#define AHEAD_MAX (256u * 1024u)
+
 /* Invariants
- *  (1) While piece_left > 0 the connection's thread waits in http_request_on_piece(), so the piece stays valid.
- *  (2) The connection's thread is outside of the callbacks only while the handler waits for more of the body, or is done:
- *      a handler that answers is therefore always heard at once.
+ *  (1) The connection's thread adds to `ahead` only; the handler's takes it whole and then reads it without the lock.
+ *  (2) The connection's thread is outside of the callbacks only while the handler waits for more of the body, or is done, or more
+ *      of the body is there to be received: a handler that answers is therefore always heard at once.
  *  (3) The request is freed only after the handler is done.
  */
 struct HttpRequest {
@@ -30,11 +34,14 @@ struct HttpRequest {
     char     **names;
     char      *sha256;
 
+    GByteArray *taken;   /* (nullable) of the handler's thread: what it reads from */
+    size_t      taken_at;
+
     GMutex     lock; /* all below */
     GCond      changed;
-    const char *piece;
-    size_t     piece_left;
+    GByteArray *ahead;     /* (nullable) received, not taken yet; below AHEAD_MAX or a single piece */
     bool       wants_more; /* the handler waits for a piece */
+    bool       wants_room; /* the connection's thread waits until `ahead` is taken */
     bool       body_end, handler_done, answered;
     char      *broken;     /* why nothing more of the body will come */
     unsigned   status;
@@ -144,6 +151,8 @@ http_request_end(HttpRequest *self)
     g_array_unref(self->answer_headers);
     g_strfreev(self->names);
     g_free(self->sha256);
+    g_clear_pointer(&self->taken, g_byte_array_unref);
+    g_clear_pointer(&self->ahead, g_byte_array_unref);
     g_free(self->broken);
     g_free(self->content_type);
     g_clear_pointer(&self->answer, g_bytes_unref);
@@ -250,32 +259,57 @@ http_request_set_connection_data(HttpRequest *self, void *data, GDestroyNotify d
     connection->destroy = destroy;
 }
 
-ssize_t
-http_request_read(HttpRequest *self, void *buffer, size_t length, GError **error)
+static bool
+is_ahead(const HttpRequest *self)
 {
-    if (!self->has_body || length == 0)
-        return 0;
+    return self->ahead != NULL && self->ahead->len > 0;
+}
 
+/* Waits for the next bytes and exchanges the empty buffer for them. 0 at the end of the body, -1 when it is broken. */
+static int
+take_ahead(HttpRequest *self, GError **error)
+{
+    int result = 1;
     g_mutex_lock(&self->lock);
-    while (self->piece_left == 0 && !self->body_end && self->broken == NULL) {
+    while (!is_ahead(self) && !self->body_end && self->broken == NULL) {
         self->wants_more = true;
         g_cond_broadcast(&self->changed);
         g_cond_wait(&self->changed, &self->lock);
     }
     self->wants_more = false;
-    ssize_t got = 0;
     if (self->broken != NULL) {
         g_set_error(error, HTTP_ERROR, HTTP_ERROR_BODY, "body of the request is incomplete: %s", self->broken);
-        got = -1;
-    } else if (self->piece_left > 0) {
-        size_t part = MIN(length, self->piece_left);
-        memcpy(buffer, self->piece, part);
-        self->piece += part;
-        self->piece_left -= part;
-        got = (ssize_t)part;
+        result = -1;
+    } else if (!is_ahead(self)) {
+        result = 0;
+    } else {
+        GByteArray *empty = self->taken;
+        self->taken = self->ahead;
+        self->taken_at = 0;
+        self->ahead = empty;
+        if (empty != NULL)
+            g_byte_array_set_size(empty, 0);
+        if (self->wants_room)
+            g_cond_broadcast(&self->changed);
     }
     g_mutex_unlock(&self->lock);
-    return got;
+    return result;
+}
+
+ssize_t
+http_request_read(HttpRequest *self, void *buffer, size_t length, GError **error)
+{
+    if (!self->has_body || length == 0)
+        return 0;
+    if (self->taken == NULL || self->taken_at == self->taken->len) {
+        int result = take_ahead(self, error);
+        if (result <= 0)
+            return result;
+    }
+    size_t part = MIN(length, self->taken->len - self->taken_at);
+    memcpy(buffer, self->taken->data + self->taken_at, part);
+    self->taken_at += part;
+    return (ssize_t)part;
 }
 
 GBytes *
@@ -416,10 +450,9 @@ wait_for_handler(HttpRequest *self)
 {
     pause_timeout(self);
     g_mutex_lock(&self->lock);
-    while (!self->handler_done && !(self->wants_more && self->piece_left == 0 && !self->body_end))
+    while (!self->handler_done && !(self->wants_more && !is_ahead(self) && !self->body_end))
         g_cond_wait(&self->changed, &self->lock);
     bool done = self->answer_decided = self->handler_done;
-    self->piece_left = 0;
     g_mutex_unlock(&self->lock);
     restart_timeout(self);
     return !done;
@@ -444,6 +477,38 @@ http_request_on_head(HttpRequest *self)
     return self->expects_continue ? queue_answer(self) : answer_within_body(self);
 }
 
+/* Waits for room. Returns: true when the handler still works. */
+static bool
+add_ahead(HttpRequest *self, const char *data, size_t length)
+{
+    g_mutex_lock(&self->lock);
+    while (is_ahead(self) && self->ahead->len + length > AHEAD_MAX && !self->handler_done) {
+        self->wants_room = true;
+        g_cond_wait(&self->changed, &self->lock);
+    }
+    self->wants_room = false;
+    bool working = !self->handler_done;
+    if (working) {
+        if (self->ahead == NULL)
+            self->ahead = g_byte_array_new();
+        g_byte_array_append(self->ahead, (const uint8_t *)data, (unsigned)length);
+        if (self->wants_more)
+            g_cond_broadcast(&self->changed);
+    }
+    g_mutex_unlock(&self->lock);
+    return working;
+}
+
+/* Has the client sent more already? Then receiving it does not keep the connection's thread from hearing the handler. */
+static bool
+more_is_there(const HttpConnection *connection)
+{
+    if (connection->tls != NULL && gnutls_record_check_pending(connection->tls) > 0)
+        return true;
+    struct pollfd look = { .fd = connection->fd, .events = POLLIN };
+    return poll(&look, 1, 0) > 0 && (look.revents & POLLIN) != 0;
+}
+
 enum MHD_Result
 http_request_on_piece(HttpRequest *self, const char *data, size_t length)
 {
@@ -451,12 +516,11 @@ http_request_on_piece(HttpRequest *self, const char *data, size_t length)
         self->discarded += length;
         return self->discarded <= HTTP_LINGER_BYTES ? MHD_YES : MHD_NO;
     }
-    g_mutex_lock(&self->lock);
-    self->piece = data;
-    self->piece_left = length;
-    self->wants_more = false;
-    g_cond_broadcast(&self->changed);
-    g_mutex_unlock(&self->lock);
+    pause_timeout(self);
+    bool working = add_ahead(self, data, length);
+    restart_timeout(self);
+    if (working && more_is_there(self->connection))
+        return MHD_YES;
     if (wait_for_handler(self) || rest_is_short(self))
         return MHD_YES;
     return answer_within_body(self);
