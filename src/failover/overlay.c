@@ -178,6 +178,16 @@ write_undo(const ReplicationContext *context, const StoreRelationship *row, char
     return good;
 }
 
+/* Says which files it is about, and what can be done. */
+static void
+explain_damage(const StoreRelationship *row, GError **error)
+{
+    if (error != NULL && (g_error_matches(*error, CHANGE_LOG_ERROR, CHANGE_LOG_ERROR_MALFORMED) ||
+                          g_error_matches(*error, CHANGE_LOG_ERROR, CHANGE_LOG_ERROR_TRUNCATED)))
+        g_prefix_error(error, "an undo log in '%s/undo' that leads to the recovery point is damaged; fail over to a newer point, or "
+                              "to the latest state, which needs none: ", row->folder);
+}
+
 bool
 overlay_make(const ReplicationContext *context, const StoreRelationship *row, const GPtrArray *undos, const char *run_folder,
              GError **error)
@@ -192,6 +202,8 @@ overlay_make(const ReplicationContext *context, const StoreRelationship *row, co
     for (char **id = ids; good && *id != NULL; id++)
         good = make_image(row, *id, chain.n > 0 ? &header : NULL, error);
     good = good && (chain.n == 0 || write_undo(context, row, ids, &chain, run_folder, error));
+    if (!good)
+        explain_damage(row, error);
     open_chain_clear(&chain);
     return good;
 }

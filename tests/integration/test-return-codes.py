@@ -12,7 +12,7 @@ import tap  # noqa: E402
 from wsman_client import Epr  # noqa: E402
 
 BUILD = sys.argv[1]
-ACCESS_DENIED, INVALID_PARAMETER, IN_USE, INVALID_STATE, FILE_NOT_FOUND = 32769, 32773, 32774, 32775, 32779
+FAILED, ACCESS_DENIED, INVALID_PARAMETER, IN_USE, INVALID_STATE, FILE_NOT_FOUND = 32768, 32769, 32773, 32774, 32775, 32779
 
 
 def refused(result, *words):
@@ -161,6 +161,33 @@ def test_files_of_a_point_are_gone():
             refused(result)
         assert replica.state(uuid) == hosts.REPLICATING
         replica.failover(uuid)  # the latest needs no undo
+        assert replica.check_disks().whole
+
+
+def test_damaged_files_of_a_point():
+    """Found while the failover runs: the job ends in JobState 10 with what happened, and nothing has changed."""
+    with hosts.replicating_pair(BUILD) as (primary, replica, guest):
+        uuid = guest.uuid
+        replica.wait_replication(uuid, 4)
+        primary.stop()
+        oldest = replica.points(uuid)[0]
+        for folder, _, names in os.walk(replica.folder):
+            for name in names if os.path.basename(folder) == "undo" else ():
+                with open(os.path.join(folder, name), "r+b") as file:
+                    file.seek(os.path.getsize(file.name) // 2)
+                    byte = file.read(1)
+                    file.seek(-1, os.SEEK_CUR)
+                    file.write(bytes([byte[0] ^ 1]))
+        api = replica.api
+        result = api.invoke(api.enumerate("Msvm_ReplicationService")[0], "InitiateFailover", {
+            "ComputerSystem": replica.vm_epr(uuid), "SnapshotSettingData": replica.point_epr(oldest)})
+        assert result.return_value == hosts.JOB_STARTED, result
+        job = api.wait_job(result, want=None)
+        assert job.number("JobState") == 10 and job.number("ErrorCode") == FAILED, repr(job)
+        assert "undo" in job["ErrorDescription"], job["ErrorDescription"]
+        assert api.get(result.job).number("JobState") == 10, "the job cannot be read any more"
+        replica.wait_state(uuid, hosts.REPLICATING)
+        replica.failover(uuid)
         assert replica.check_disks().whole
 
 

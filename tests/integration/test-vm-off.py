@@ -2,11 +2,14 @@
 """Guests that are off, and what a daemon leaves behind in a guest when it stops."""
 
 import os
+import subprocess
 import sys
+import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import hosts  # noqa: E402
 import tap  # noqa: E402
+from relay import Relay  # noqa: E402
 
 BUILD = sys.argv[1]
 NOT_SUPPORTED = 32770
@@ -93,6 +96,65 @@ def test_a_daemon_that_stops_leaves_no_job_in_the_guest():
             primary.start()
         assert not resynchronized(primary)
         replica.wait_replication(uuid, 2)
+
+
+def fill(path):
+    """Data that does not compress, between the ledger's records: they are the last sector of each 16 KiB."""
+    with tempfile.NamedTemporaryFile() as piece:
+        piece.write(os.urandom(8192))
+        piece.flush()
+        subprocess.run(["qemu-io", "-f", "qcow2", *(word for place in range(4096) for word in (
+            "-c", f"write -q -s {piece.name} {place * 16384 + 4096} {place % 8 * 512 + 4096}")), path], check=True)
+
+
+def test_guest_starts_while_its_images_are_read():
+    """Nothing of ours is in the way of a start, and what was read of an image that is written to now is thrown away."""
+    with hosts.Site(BUILD) as site:
+        primary, replica = site.host("p"), site.host("r")
+        guest = primary.add_guest()
+        uuid = guest.uuid
+        for path in primary.disk_paths():
+            fill(path)
+        primary.start()
+        replica.start()
+        replica.enable_server("p")
+        relay = Relay(replica.port())
+        primary.create_relationship(uuid, replica, RecoveryServerPortNumber=relay.port)
+        relay.hold_after(2**17)
+        api = primary.api
+        api.invoke(api.enumerate("Msvm_ReplicationService")[0], "StartReplication", {
+            "ComputerSystem": primary.vm_epr(uuid), "InitialReplicationType": 1})
+        assert relay.is_holding.wait(60), "the copy was too small to be stopped up"
+        primary.power(uuid, hosts.POWER_ON)
+        primary.serial().wait_number(100)
+        relay.let_go()
+        primary.wait_state(uuid, hosts.REPLICATING, 120)
+        replica.wait_replication(uuid, 2)
+        primary.power(uuid, hosts.POWER_OFF)
+        same_end(primary, replica, uuid)
+        relay.close()
+
+
+def test_discarded_areas_are_zeroes_on_the_replica():
+    with hosts.replicating_pair(BUILD) as (primary, replica, guest):
+        uuid = guest.uuid
+        primary.power(uuid, hosts.POWER_OFF)
+        image = primary.disk_paths()[1]
+
+        def change(command):
+            subprocess.run(["qemu-io", "-f", "qcow2", "-d", "unmap", "-c", command, image], check=True, stdout=subprocess.DEVNULL)
+            replica.wait_replication(uuid)
+            hosts.wait_for(equal, f"both sides to be equal after '{command}'", 60, pause=2)
+
+        def equal():
+            replica.failover(uuid)
+            done = subprocess.run(["qemu-img", "compare", "-f", "qcow2", "-F", "qcow2", image, replica.disk_paths()[1]],
+                                  check=False, stdout=subprocess.DEVNULL)
+            replica.revert(uuid)
+            return done.returncode == 0
+        change(f"write -P 7 {8 * 2**20} 2M")
+        change(f"discard {8 * 2**20} 1M")
+        change(f"write -z -u {9 * 2**20} 1M")
 
 
 def test_removal_leaves_nothing_of_ours_in_the_guest():

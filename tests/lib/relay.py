@@ -1,4 +1,4 @@
-"""A TCP relay on this machine that counts what passes, can be slow, and can be cut like a cable."""
+"""A TCP relay on this machine that counts what passes, can be slow, and can be cut or stopped up like a cable."""
 
 import contextlib
 import socket
@@ -16,6 +16,10 @@ class Relay:
         self.forward_bytes = 0   # towards the target
         self.backward_bytes = 0
         self.is_cut = False
+        self.hold_at = None      # forward bytes after which nothing passes any more
+        self.is_holding = threading.Event()
+        self.goes_on = threading.Event()
+        self.goes_on.set()
         self.lock = threading.Lock()
         self.pairs = set()
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -54,6 +58,11 @@ class Relay:
                         self.forward_bytes += len(data)
                     else:
                         self.backward_bytes += len(data)
+                    if forward and self.hold_at is not None and self.forward_bytes >= self.hold_at:
+                        self.hold_at = None
+                        self.goes_on.clear()
+                        self.is_holding.set()
+                self.goes_on.wait()
         self._end(pair)
 
     def _end(self, pair):
@@ -75,6 +84,18 @@ class Relay:
     def mend(self):
         self.is_cut = False
 
+    def hold_after(self, more_bytes):
+        """Lets @more_bytes pass to the target, then nothing in either direction until let_go(); is_holding tells when."""
+        with self.lock:
+            self.is_holding.clear()
+            self.hold_at = self.forward_bytes + more_bytes
+
+    def let_go(self):
+        with self.lock:
+            self.hold_at = None
+            self.goes_on.set()
+
     def close(self):
         self.listener.close()
+        self.let_go()
         self.cut()
