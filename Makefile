@@ -3,7 +3,8 @@
 #   make            builds into build/
 #   make demo       two hosts on this machine, a guest, a disaster and a failover: about a minute
 #   make test       runs all tests, once
-#   make check      builds with every compiler found, runs all tests under AddressSanitizer and UBSan
+#   make check      builds with every compiler found, runs all tests under AddressSanitizer and UBSan, and those of single programs
+#                   also without
 #   make bench      measures
 #   make install    installs what make built (DESTDIR and PREFIX as usual)
 #   make clean      removes the build folders
@@ -42,7 +43,10 @@ test: plain
 	@meson test -C build --print-errorlogs
 
 check: plain clang asan
-	@meson test -C build-asan --print-errorlogs
+	@status=0; \
+	meson test -C build --no-suite integration --no-suite system --print-errorlogs || status=1; \
+	meson test -C build-asan --print-errorlogs || status=1; \
+	exit $$status
 
 bench: plain
 	@if test -x tests/bench/run; then scripts/unprivileged tests/bench/run build; \

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""summary.py LOG STATUS: what came of a `meson test` run, from its JSON log and the exit status of make.
+"""summary.py STATUS LOG...: what came of runs of `meson test`, from the exit status of make and their JSON logs.
 
 Names what did not pass and ends with the line "N passed, N failed"; exits with 1 when anything failed, or nothing ran.
 """
@@ -11,17 +11,22 @@ from collections import Counter
 PASSED = {"OK", "EXPECTEDFAIL"}
 
 
-def main(path, status):
-    results = Counter()
+def count(path, results):
     try:
         with open(path, encoding="utf-8") as log:
             for line in log:
                 test = json.loads(line)
                 results[test["result"]] += 1
                 if test["result"] not in PASSED:
-                    print(f"{test['result']}: {test['name']}")
+                    print(f"{test['result']}: {test['name']} ({path})")
     except FileNotFoundError:
-        print("it ended before the tests")
+        print(f"{path}: it ended before these tests")
+
+
+def main(status, paths):
+    results = Counter()
+    for path in paths:
+        count(path, results)
     passed = sum(results[name] for name in PASSED)
     failed = sum(results.values()) - passed - results["SKIP"]
     if failed == 0 and (status != 0 or passed == 0):
@@ -31,4 +36,4 @@ def main(path, status):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], int(sys.argv[2])))
+    sys.exit(main(int(sys.argv[1]), sys.argv[2:]))
