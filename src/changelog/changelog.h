@@ -21,6 +21,7 @@
 #define CHANGE_LOG_DISKS_MAX   64u
 #define CHANGE_LOG_BLOB_MAX    (16u * 1024u * 1024u)
 #define CHANGE_LOG_BLOBS_MAX   256u             /* blob records in one log */
+#define CHANGE_LOG_BLOBS_BYTES_MAX (64u * 1024u * 1024u) /* of all blobs in one log; a VM has one definition, NVRAM and TPM */
 #define CHANGE_LOG_EXTENTS_MAX (16u << 20)      /* extents of one disk in memory: every other grain of 2 TiB, 256 MiB */
 #define CHANGE_LOG_NAME_MAX    63u              /* bytes of a disk id or a blob name; [A-Za-z0-9._-]+, no leading dot */
 #define CHANGE_LOG_DIGEST_SIZE 32u              /* SHA-256 */

@@ -41,7 +41,7 @@
  *            64        payload        content         -             name, content            digest
  *
  * Content is raw (its stored length is its length) or one zstd frame that is shorter than the content. A name is never
- * compressed. DATA and ZERO lie inside their disk's size. At most 256 BLOB records.
+ * compressed. DATA and ZERO lie inside their disk's size. At most 256 BLOB records, with 2^26 bytes of content in all.
  *
  * The digest of the log is the SHA-256 of the header and of all record headers before END, in their order; these hold
  * the checksums of the payloads, so that the digest stands for all of it, and can be made again from the headers alone.
@@ -71,6 +71,7 @@ struct ChangeLogReader {
     char name[CHANGE_LOG_NAME_MAX + 1];
     uint64_t good_bytes, records;
     unsigned blobs;
+    uint64_t blob_bytes;
     bool skip_payloads;
     bool closed; /* END was read, or something was wrong */
 };
@@ -195,6 +196,11 @@ check_in_log(const ChangeLogReader *self, const ChangeLogFormatRecord *record, G
                     CHANGE_LOG_BLOBS_MAX);
         return false;
     }
+    if (record->type == CHANGE_LOG_RECORD_BLOB && record->length > CHANGE_LOG_BLOBS_BYTES_MAX - self->blob_bytes) {
+        g_set_error(error, CHANGE_LOG_ERROR, CHANGE_LOG_ERROR_LIMIT, "The change log has more than %u bytes of blobs.",
+                    CHANGE_LOG_BLOBS_BYTES_MAX);
+        return false;
+    }
     if (record->type != CHANGE_LOG_RECORD_DATA && record->type != CHANGE_LOG_RECORD_ZERO)
         return true;
     if (record->disk >= self->header.n_disks)
@@ -259,6 +265,7 @@ decode_blob(ChangeLogReader *self, const ChangeLogFormatRecord *record, ChangeLo
     if (!change_log_format_name_is_valid((const char *)self->stored->data, record->name_length))
         return malformed(error, "the name of a blob is not valid");
     self->blobs++;
+    self->blob_bytes += record->length;
     ret_record->name = self->name;
     if ((record->flags & CHANGE_LOG_FLAG_PRESENT) == 0 || self->skip_payloads)
         return true;

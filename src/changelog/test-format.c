@@ -524,6 +524,34 @@ test_bad_records(void)
     }
 }
 
+/* Blobs as large as may be, one more than may be in one log: refused at its header, before its content is taken. */
+static void
+test_blobs_in_all(void)
+{
+    ChangeLogHeader header = some_header();
+    g_autoptr(GByteArray) log = g_byte_array_new();
+    g_autoptr(GError) error = NULL;
+    uint8_t bytes[CHANGE_LOG_FORMAT_HEADER_MAX];
+    g_byte_array_append(log, bytes, (guint)change_log_format_header_encode(&header, bytes));
+    g_autofree uint8_t *payload = g_malloc(1 + CHANGE_LOG_BLOB_MAX);
+    memset(payload, 'n', 1 + CHANGE_LOG_BLOB_MAX);
+    ChangeLogFormatRecord record = { .type = CHANGE_LOG_RECORD_BLOB, .codec = CHANGE_LOG_CODEC_RAW,
+                                     .flags = CHANGE_LOG_FLAG_PRESENT, .name_length = 1, .length = CHANGE_LOG_BLOB_MAX,
+                                     .stored_length = 1 + CHANGE_LOG_BLOB_MAX };
+    change_log_format_checksum(payload, record.stored_length, record.checksum);
+    for (; record.sequence < CHANGE_LOG_BLOBS_BYTES_MAX / CHANGE_LOG_BLOB_MAX; record.sequence++) {
+        change_log_format_record_encode(&record, bytes);
+        g_byte_array_append(log, bytes, CHANGE_LOG_FORMAT_RECORD_SIZE);
+        g_byte_array_append(log, payload, record.stored_length);
+    }
+    record.length = 1;
+    record.stored_length = 2;
+    change_log_format_record_encode(&record, bytes);
+    g_byte_array_append(log, bytes, CHANGE_LOG_FORMAT_RECORD_SIZE);
+    g_assert_false(verify_bytes(log->data, log->len, &error));
+    g_assert_error(error, CHANGE_LOG_ERROR, CHANGE_LOG_ERROR_LIMIT);
+}
+
 static void
 test_reserved_record_fields(void)
 {
@@ -574,7 +602,13 @@ test_writer_limits(void)
     g_autoptr(GBytes) largest = g_bytes_new_static(data, CHANGE_LOG_BLOB_MAX);
     g_assert_true(change_log_writer_blob(writer, "nvram", largest, &error));
     g_assert_true(change_log_writer_data(writer, 0, 0, data, CHANGE_LOG_RECORD_MAX, &error));
-    for (unsigned i = 1; i < CHANGE_LOG_BLOBS_MAX; i++)
+    for (uint64_t total = 2ull * CHANGE_LOG_BLOB_MAX; total <= CHANGE_LOG_BLOBS_BYTES_MAX; total += CHANGE_LOG_BLOB_MAX)
+        g_assert_true(change_log_writer_blob(writer, "nvram", largest, &error));
+    g_autoptr(GBytes) one = g_bytes_new_static(data, 1);
+    g_assert_false(change_log_writer_blob(writer, "tpm", one, &error));
+    g_assert_error(error, CHANGE_LOG_ERROR, CHANGE_LOG_ERROR_LIMIT);
+    g_clear_error(&error);
+    for (unsigned i = CHANGE_LOG_BLOBS_BYTES_MAX / CHANGE_LOG_BLOB_MAX; i < CHANGE_LOG_BLOBS_MAX; i++)
         g_assert_true(change_log_writer_blob(writer, "tpm", NULL, &error));
     g_assert_false(change_log_writer_blob(writer, "tpm", NULL, &error));
     g_assert_error(error, CHANGE_LOG_ERROR, CHANGE_LOG_ERROR_LIMIT);
@@ -747,6 +781,7 @@ main(int argc, char **argv)
     g_test_add_func("/format/bad-headers-are-refused", test_bad_headers);
     g_test_add_func("/format/unknown-header-fields-are-refused", test_reserved_header_fields);
     g_test_add_func("/format/bad-records-are-refused", test_bad_records);
+    g_test_add_func("/format/blobs-in-all-are-bounded", test_blobs_in_all);
     g_test_add_func("/format/unknown-record-fields-are-refused", test_reserved_record_fields);
     g_test_add_func("/format/writer-keeps-the-limits", test_writer_limits);
     g_test_add_func("/format/contents-compressed-at-the-same-time-stay-in-order", test_many_stay_in_order);

@@ -16,6 +16,7 @@ struct ChangeLogWriter {
     Encoder *encoder;      /* NULL: nothing is compressed */
     uint64_t bytes, records;
     unsigned blobs;
+    uint64_t blob_bytes;
     bool closed; /* END is written, or the sink failed: nothing more may follow */
 };
 
@@ -221,9 +222,10 @@ check_blob(const ChangeLogWriter *self, const char *name, size_t length, GError 
         g_set_error(error, CHANGE_LOG_ERROR, CHANGE_LOG_ERROR_TARGET, "'%s' is no valid name of a blob.", name);
         return false;
     }
-    if (length > CHANGE_LOG_BLOB_MAX || self->blobs >= CHANGE_LOG_BLOBS_MAX) {
+    if (length > CHANGE_LOG_BLOB_MAX || self->blobs >= CHANGE_LOG_BLOBS_MAX ||
+        length > CHANGE_LOG_BLOBS_BYTES_MAX - self->blob_bytes) {
         g_set_error(error, CHANGE_LOG_ERROR, CHANGE_LOG_ERROR_LIMIT,
-                    "Blob '%s' with %zu bytes is too large, or the log has too many blobs.", name, length);
+                    "Blob '%s' with %zu bytes is too large, or the log has too many or too large blobs.", name, length);
         return false;
     }
     return true;
@@ -257,6 +259,7 @@ change_log_writer_blob(ChangeLogWriter *self, const char *name, GBytes *content,
     }
     change_log_format_checksum(stored, record.stored_length, record.checksum);
     self->blobs++;
+    self->blob_bytes += length;
     return put_encoded(self, 0, error) && put_record(self, &record, stored, error);
 }
 

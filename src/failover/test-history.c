@@ -132,8 +132,8 @@ model_at(uint64_t position, Model *model)
 
 /* ---- its logs ---- */
 
-static GByteArray *
-make_log(const StoreRelationship *row, ChangeLogKind kind, uint64_t position, PointKind point, unsigned first, unsigned end)
+static ChangeLogHeader
+header_of(const StoreRelationship *row, ChangeLogKind kind, uint64_t position, PointKind point)
 {
     ChangeLogHeader header = { .kind = kind, .point_kind = point, .base = position > 0 ? position - 1 : 0,
                                .position = position, .n_disks = 1 };
@@ -143,6 +143,13 @@ make_log(const StoreRelationship *row, ChangeLogKind kind, uint64_t position, Po
     header.disks[0].size_bytes = size_at(position);
     if (kind != CHANGE_LOG_INITIAL)
         memcpy(header.previous_digest, row->digest, sizeof header.previous_digest);
+    return header;
+}
+
+static GByteArray *
+make_log(const StoreRelationship *row, ChangeLogKind kind, uint64_t position, PointKind point, unsigned first, unsigned end)
+{
+    ChangeLogHeader header = header_of(row, kind, position, point);
     GByteArray *bytes = g_byte_array_new();
     g_autoptr(GError) error = NULL;
     g_autofree uint8_t *data = g_malloc(SIZE_MAX_);
@@ -460,6 +467,87 @@ test_failover_while_a_pass_comes_in(void)
     remove_folder(folder);
 }
 
+/* Sends a log of @kind with one blob; how it was taken. */
+static bool
+send_blob(Scene *scene, ChangeLogKind kind, uint64_t position, const char *name, GError **error)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(scene->relationship);
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
+    g_autoptr(GBytes) content = g_bytes_new_static("x", 1);
+    ChangeLogHeader header = header_of(row, kind, position, POINT_KIND_STANDARD);
+    g_autoptr(ChangeLogWriter) writer = change_log_writer_new(change_log_sink_bytes(bytes), &header, true, NULL);
+    g_assert_true(change_log_writer_blob(writer, name, content, NULL));
+    g_assert_true(change_log_writer_end(writer, NULL, NULL));
+    ChangeLogMemory memory = { bytes->data, bytes->len, 0 };
+    LinkPosition ignored;
+    return replica_receive(scene->replica, change_log_source_memory(&memory), 0, "token", NULL, &ignored, error);
+}
+
+static void
+test_blobs(void)
+{
+    static const ChangeLogKind kinds[] = { CHANGE_LOG_INITIAL, CHANGE_LOG_DELTA, CHANGE_LOG_RESYNC };
+    g_autofree char *folder = g_dir_make_tmp("vrh-XXXXXX", NULL);
+    Scene scene;
+    scene_open(&scene, folder);
+    open_disks(&scene);
+    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(StoreRelationship) row = relationship_row(scene.relationship);
+        g_autofree char *path = g_build_filename(row->folder, "blobs/evil", NULL);
+        uint64_t position = kinds[i] == CHANGE_LOG_INITIAL ? 0 : row->position + 1;
+        g_assert_false(send_blob(&scene, kinds[i], position, "evil", &error));
+        g_assert_error(error, LINK_ERROR, LINK_ERROR_PROTOCOL);
+        g_assert_false(g_file_test(path, G_FILE_TEST_EXISTS));
+        g_clear_error(&error);
+        open_disks(&scene);
+        send_blob(&scene, kinds[i], position, "nvram", &error);
+        g_assert_no_error(error);
+        apply(&scene);
+    }
+    scene_close(&scene);
+    remove_folder(folder);
+}
+
+/* A disk that is as good as full refuses a log of every kind, also one that was received and is to be applied, and nothing is lost. */
+static void
+test_no_room(void)
+{
+    static const uint64_t full = G_MAXINT64;
+    g_autofree char *folder = g_dir_make_tmp("vrh-XXXXXX", NULL);
+    Scene scene;
+    scene_open(&scene, folder);
+    for (uint64_t position = 0; position <= 6; position++) {
+        g_autoptr(GError) error = NULL;
+        open_disks(&scene);
+        g_autoptr(StoreRelationship) row = relationship_row(scene.relationship);
+        ChangeLogKind kind = position == 0 ? CHANGE_LOG_INITIAL : is_resync(position) ? CHANGE_LOG_RESYNC : CHANGE_LOG_DELTA;
+        g_autoptr(GByteArray) log = make_log(row, kind, position, POINT_KIND_NONE, 0, CHANGES);
+        ChangeLogMemory memory = { log->data, log->len, 0 };
+        LinkPosition ignored;
+        scene.context.storage_reserve_bytes = full;
+        g_assert_false(replica_receive(scene.replica, change_log_source_memory(&memory), 0, "token", NULL, &ignored, &error));
+        g_assert_error(error, LINK_ERROR, LINK_ERROR_NO_SPACE);
+        g_clear_error(&error);
+        scene.context.storage_reserve_bytes = 0;
+        open_disks(&scene);
+        step(&scene, position);
+    }
+    send_part(&scene, CHANGE_LOG_DELTA, 7, POINT_KIND_STANDARD, 0, CHANGES);
+    g_autoptr(GError) error = NULL;
+    scene.context.storage_reserve_bytes = full;
+    g_assert_true(relationship_begin_work(scene.relationship));
+    g_assert_false(replica_apply_pending(scene.replica, &error));
+    g_assert_error(error, LINK_ERROR, LINK_ERROR_NO_SPACE);
+    relationship_end_work(scene.relationship);
+    scene.context.storage_reserve_bytes = 0;
+    apply(&scene);
+    check_points(&scene, 1);
+    check_point(&scene, 7);
+    scene_close(&scene);
+    remove_folder(folder);
+}
+
 /* Disks of another day under a store of today. */
 static void
 test_replaced_files(void)
@@ -546,6 +634,8 @@ main(int argc, char **argv)
     g_test_add_func("/history/every-point-is-what-the-primary-had", test_every_point);
     g_test_add_func("/history/passes-are-taken-back", test_take_back);
     g_test_add_func("/history/a-failover-while-a-pass-comes-in", test_failover_while_a_pass_comes_in);
+    g_test_add_func("/history/unknown-blobs-are-refused", test_blobs);
+    g_test_add_func("/history/no-room-and-then-room", test_no_room);
     g_test_add_func("/history/replaced-files-are-not-gone-on-from", test_replaced_files);
     g_test_add_func("/history/after-a-death-at-any-durable-step", test_deaths);
     return g_test_run();

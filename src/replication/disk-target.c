@@ -1,5 +1,6 @@
 #include "replication/disk-target.h"
 
+#include "replication/blob-rules.h"
 #include "util/durable.h"
 
 #include <string.h>
@@ -161,11 +162,13 @@ target_blob_set(void *opaque, const char *name, GBytes *blob, GError **error)
 {
     DiskTarget *self = opaque;
     g_autofree char *path = g_build_filename(self->blob_folder, name, NULL);
+    gsize length = 0;
+    const void *data = blob != NULL ? g_bytes_get_data(blob, &length) : NULL;
+    if (self->watch != NULL && !blob_rules_check(name, length, error))
+        return false;
     self->blobs_changed = true;
     if (blob == NULL)
         return durable_unlink(path, error);
-    gsize length = 0;
-    const void *data = g_bytes_get_data(blob, &length);
     return may_write(self, length, error) && durable_replace(path, data, length, error);
 }
 

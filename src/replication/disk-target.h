@@ -14,7 +14,7 @@ DiskTarget *disk_target_open(const ReplicationContext *context, const char *run_
                              unsigned n_images, const char *blob_folder, GError **error);
 void        disk_target_close(DiskTarget *self); /* NULL is fine */
 bool        disk_target_is_alive(DiskTarget *self);
-/* What is written from now on is asked of @watch; NULL: no longer. The caller keeps it alive. */
+/* What is written from now on is a peer's: blobs must be known ones, and room is asked of @watch; NULL: no longer. The caller keeps it alive. */
 void        disk_target_watch(DiskTarget *self, SpaceWatch *watch);
 /* Valid as long as @self. */
 ChangeLogTarget disk_target_as_target(DiskTarget *self);

@@ -2,13 +2,12 @@
 
 #include "disk/disk-server.h"
 #include "disk/image.h"
+#include "replication/blob-rules.h"
 #include "replication/tpm-state.h"
 
 #include <string.h>
 #include <sys/stat.h>
 
-#define BLOB_DOMAIN "domain.xml"
-#define BLOB_NVRAM  "nvram"
 
 struct Moment {
     const ReplicationContext *context;

@@ -1,6 +1,7 @@
 /* Receiving: logs of every kind from the link, and the questions a primary asks. */
 #include "replication/replica-private.h"
 
+#include "replication/blob-rules.h"
 #include "replication/grain-hash.h"
 #include "replication/points.h"
 #include "replication/replica-folder.h"
@@ -122,6 +123,8 @@ read_to_end(ChangeLogReader *reader, uint8_t *ret_digest, GError **error)
             memcpy(ret_digest, record.digest, CHANGE_LOG_DIGEST_SIZE);
             return true;
         }
+        if (record.type == CHANGE_LOG_RECORD_BLOB && !blob_rules_check(record.name, record.length, error))
+            return false;
     }
 }
 

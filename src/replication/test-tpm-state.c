@@ -3,10 +3,10 @@
 static void
 test_names(void)
 {
-    static const char *const good[] = { "tpm2-00.permall", "tpm-00.permall", "tpm2-0f.permall" };
+    static const char *const good[] = { "tpm2-00.permall", "tpm-00.permall" };
     static const char *const bad[] = {
         "", "tpm", "tpm2", "tpm2-", "tpm2-0", "tpm2-00", "tpm2-00.", "tpm2-00.permall.bak", "tpm2-00.permall/", "../tpm2-00.permall",
-        "tpm2-../.permall", "tpm2-00/permall", "tpm2-0g.permall", "tpm22-00.permall", "TMP2-00.permall", "tpm2-00.volatilestate",
+        "tpm2-../.permall", "tpm2-00/permall", "tpm2-0g.permall", "tpm2-01.permall", "tpm22-00.permall", "TMP2-00.permall", "tpm2-00.volatilestate",
         ".lock", "nvram", "domain.xml",
     };
     for (size_t i = 0; i < G_N_ELEMENTS(good); i++)

@@ -6,8 +6,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define BLOB_PREFIX "tpm-"
-
 bool
 tpm_state_is_name(const char *name)
 {
@@ -16,7 +14,7 @@ tpm_state_is_name(const char *name)
     name += strlen("tpm");
     if (name[0] == '2')
         name++;
-    return name[0] == '-' && g_ascii_isxdigit(name[1]) && g_ascii_isxdigit(name[2]) && strcmp(name + 3, ".permall") == 0;
+    return strcmp(name, "-00.permall") == 0; /* the number of the TPM in its process, of which there is one */
 }
 
 /* ---- reading ---- */
@@ -37,7 +35,7 @@ read_file(const char *vm_uuid, const char *folder, const char *name, GHashTable 
     char *content = NULL;
     gsize length = 0;
     if (g_file_get_contents(path, &content, &length, &cause)) {
-        g_hash_table_insert(blobs, g_strconcat(BLOB_PREFIX, name, NULL), g_bytes_new_take(content, length));
+        g_hash_table_insert(blobs, g_strconcat(TPM_STATE_BLOB_PREFIX, name, NULL), g_bytes_new_take(content, length));
         return true;
     }
     if (g_error_matches(cause, G_FILE_ERROR, G_FILE_ERROR_NOENT))
@@ -93,7 +91,7 @@ tpm_state_install(const ReplicationContext *context, const char *vm_uuid, const 
         return false;
     const char *blob;
     while ((blob = g_dir_read_name(dir)) != NULL) {
-        const char *name = g_str_has_prefix(blob, BLOB_PREFIX) ? blob + strlen(BLOB_PREFIX) : "";
+        const char *name = g_str_has_prefix(blob, TPM_STATE_BLOB_PREFIX) ? blob + strlen(TPM_STATE_BLOB_PREFIX) : "";
         if (!tpm_state_is_name(name))
             continue;
         g_autofree char *source = g_build_filename(blob_folder, blob, NULL);

@@ -9,6 +9,8 @@
 
 #define TPM_STATE_MAX (1024 * 1024) /* bytes of one file; a full TPM 2.0 has below 200 KiB */
 
+#define TPM_STATE_BLOB_PREFIX "tpm-"
+
 /* Is it the name of a file with the permanent state of a TPM ("tpm2-00.permall"), and nothing else? */
 bool tpm_state_is_name(const char *name);
 
