@@ -8,6 +8,16 @@
 
 #include <string.h>
 
+/* What must be done before the disks of a VM are its own no more; NULL when it is off. */
+static const char *
+not_off(const VirtDomain *domain)
+{
+    if (domain->state == VIRT_OFF || domain->state == VIRT_CRASHED)
+        return NULL;
+    return domain->state == VIRT_SAVED ? "has a saved state; drop it with 'virsh managedsave-remove' first" :
+                                         "is running; turn it off first";
+}
+
 static Member *
 find_replica(ReplicationService *self, const char *vm_uuid, const char *what, GError **error)
 {
@@ -17,7 +27,8 @@ find_replica(ReplicationService *self, const char *vm_uuid, const char *what, GE
     g_autoptr(Member) member = service_find_member(self, vm_uuid);
     if (member == NULL) {
         replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
-                           "cannot %s: VM '%s' does not replicate", what, domain->name);
+                           "cannot %s: VM '%s' does not replicate; enable it on its primary host first", what,
+                           domain->name);
         return NULL;
     }
     if (member->replica == NULL) {
@@ -25,9 +36,9 @@ find_replica(ReplicationService *self, const char *vm_uuid, const char *what, GE
                            "cannot %s: VM '%s' is the primary here; do it on the host that holds its replica", what, domain->name);
         return NULL;
     }
-    if (domain->state != VIRT_OFF && domain->state != VIRT_CRASHED) {
+    if (not_off(domain) != NULL) {
         replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
-                           "cannot %s: VM '%s' is running; turn it off first", what, domain->name);
+                           "cannot %s: VM '%s' %s", what, domain->name, not_off(domain));
         return NULL;
     }
     return g_steal_pointer(&member);
@@ -47,9 +58,8 @@ check_is_off(Member *member, GError **error)
 {
     g_autoptr(GError) cause = NULL;
     g_autoptr(VirtDomain) domain = virt_host_find(member->service->context.virt, relationship_vm(member->relationship), &cause);
-    if (domain != NULL && domain->state != VIRT_OFF && domain->state != VIRT_CRASHED)
-        return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
-                                  "VM '%s' is running; turn it off first", domain->name);
+    if (domain != NULL && not_off(domain) != NULL)
+        return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE, "VM '%s' %s", domain->name, not_off(domain));
     if (domain != NULL || g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN))
         return true;
     g_propagate_error(error, g_steal_pointer(&cause));
@@ -105,8 +115,8 @@ find_position(Member *member, const StoreRelationship *row, const char *point_id
         return true;
     }
     return point_id == NULL || replication_refuse(error, REPLICATION_ERROR_INVALID_PARAMETER,
-                                                  "VM '%s' has no recovery point %s",
-                                                  row->vm_name, point_id);
+                                                  "VM '%s' has no recovery point %s; 'virt-replica points' shows those "
+                                                  "it has", row->vm_name, point_id);
 }
 
 /* A chosen point must not go while what was received after it is applied. */
@@ -275,7 +285,8 @@ check_failover(Member *member, const char *point_id, GError **error)
         return false;
     if (!row->initial_complete)
         return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
-                                  "cannot fail over: the first copy of VM '%s' is not complete, there is nothing to start from", row->vm_name);
+                                  "cannot fail over: the first copy of VM '%s' is not complete, there is nothing to start "
+                                  "from; wait for its end, or start it on the primary", row->vm_name);
     if (!find_position(member, row, point_id, &position, &kind, error))
         return false;
     /* What leads back to a point that waits to be applied is not there yet. */

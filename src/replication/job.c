@@ -8,6 +8,7 @@ struct Job {
     GCond   ended;
     JobView view;
     bool    cancelled;
+    int64_t ended_monotonic_usec; /* no clock that jumps takes a job away early */
 };
 
 struct JobList {
@@ -104,6 +105,7 @@ job_end(Job *self, const GError *error)
     JobView *view = &self->view;
     if (!has_ended(view)) {
         view->ended_usec = view->changed_usec = g_get_real_time();
+        self->ended_monotonic_usec = g_get_monotonic_time();
         view->cancellable = false;
         if (error == NULL) {
             view->state = JOB_COMPLETED;
@@ -173,9 +175,9 @@ static gboolean
 is_past_its_time(gpointer key, gpointer value, gpointer user_data)
 {
     Job *job = value;
-    int64_t now = *(int64_t *)user_data;
+    int64_t now = *(int64_t *)user_data; /* monotonic */
     g_mutex_lock(&job->lock);
-    bool past = has_ended(&job->view) && now - job->view.ended_usec > (int64_t)JOB_KEEP_SEC * G_USEC_PER_SEC;
+    bool past = has_ended(&job->view) && now - job->ended_monotonic_usec > (int64_t)JOB_KEEP_SEC * G_USEC_PER_SEC;
     g_mutex_unlock(&job->lock);
     return past;
 }
@@ -183,7 +185,7 @@ is_past_its_time(gpointer key, gpointer value, gpointer user_data)
 static void
 drop_old_locked(JobList *self)
 {
-    int64_t now = g_get_real_time();
+    int64_t now = g_get_monotonic_time();
     g_hash_table_foreach_remove(self->jobs, is_past_its_time, &now);
 }
 

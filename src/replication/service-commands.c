@@ -25,7 +25,7 @@ find_replicating(ReplicationService *self, const char *vm_uuid, const char *what
     Member *member = service_find_member(self, vm_uuid);
     if (member == NULL)
         replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
-                           "cannot %s: VM '%s' does not replicate", what, domain->name);
+                           "cannot %s: VM '%s' does not replicate; enable it first", what, domain->name);
     return member;
 }
 

@@ -69,6 +69,20 @@ static const char *const operation_names[N_OPERATIONS] = {
     [OPERATION_REMOVE] = "remove replication",
 };
 
+/* What an operation that was refused needs. */
+static const char *const operation_needs[N_OPERATIONS] = {
+    [OPERATION_CREATE] = "remove its replication first",
+    [OPERATION_START_INITIAL] = "that is done once, on the primary, after replication was enabled",
+    [OPERATION_CANCEL_INITIAL] = "only a first copy that is not complete can be cancelled, on the primary",
+    [OPERATION_SUSPEND] = "only replication that runs can be suspended",
+    [OPERATION_RESUME] = "only replication that is suspended or critical can be resumed",
+    [OPERATION_RESYNC] = "that is for replication that lost track of changes",
+    [OPERATION_FAILOVER] = "wait for the end of a first copy, and revert a failover before the next one; a replica that "
+                           "receives, or is suspended, can be failed over",
+    [OPERATION_REVERT] = "only a replica that is failed over can go back",
+    [OPERATION_REMOVE] = "there is nothing to remove",
+};
+
 const char *
 operation_name(Operation operation)
 {
@@ -110,7 +124,9 @@ state_table_next(ReplicationMode mode, ReplicationState state, ReplicationState 
             return true;
         }
     }
-    g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_STATE, "cannot %s: the VM is %s, state: %s",
-                operation_name(operation), replication_mode_name(mode), replication_state_name(state));
+    const char *needs = operation_needs[operation];
+    g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_STATE, "cannot %s: the VM is %s, state: %s%s%s",
+                operation_name(operation), replication_mode_name(mode), replication_state_name(state),
+                needs != NULL ? "; " : "", needs != NULL ? needs : "");
     return false;
 }

@@ -26,7 +26,7 @@ def test_unknown_vm_and_foreign_point():
     with hosts.replicating_pair(BUILD) as (primary, replica, guest):
         replica.wait_replication(guest.uuid, 2)
         unknown = str(uuids.uuid4())
-        refused(replica.failover(unknown, want=INVALID_PARAMETER))
+        refused(replica.failover(unknown, want=INVALID_PARAMETER), "virt-replica list")
         point = dict(replica.points(guest.uuid)[0].properties)
         point["InstanceID"] = "Microsoft:" + unknown.upper()
         refused(replica.failover(guest.uuid, point, want=INVALID_PARAMETER))
@@ -44,27 +44,27 @@ def test_wrong_states():
         uuid = guest.uuid
         primary.start()
         replica.start()
-        refused(primary.failover(uuid, want=INVALID_STATE))  # does not replicate at all
+        refused(primary.failover(uuid, want=INVALID_STATE), "enable")  # does not replicate at all
         replica.enable_server("p")
         primary.power(uuid, hosts.POWER_ON)
         primary.create_relationship(uuid, replica)
-        refused(replica.failover(uuid, want=INVALID_STATE))  # before the first replication
-        refused(replica.power(uuid, hosts.POWER_ON, want=INVALID_STATE))  # a replica does not start
+        refused(replica.failover(uuid, want=INVALID_STATE), "wait")  # before the first replication
+        refused(replica.power(uuid, hosts.POWER_ON, want=INVALID_STATE), "fail over")  # a replica does not start
         primary.start_replication(uuid)
         replica.wait_state(uuid, hosts.REPLICATING, 120)
         replica.wait_replication(uuid)
 
         refused(primary.failover(uuid, want=INVALID_STATE), "replica")  # on the primary
-        refused(primary.revert(uuid, want=INVALID_STATE))
-        refused(replica.revert(uuid, want=INVALID_STATE))  # nothing to revert
-        refused(replica.start_replication(uuid, want=INVALID_STATE))
-        refused(primary.create_relationship(uuid, replica, want=INVALID_STATE))  # twice
+        refused(primary.revert(uuid, want=INVALID_STATE), "replica")
+        refused(replica.revert(uuid, want=INVALID_STATE), "only a replica that is failed over")  # nothing to revert
+        refused(replica.start_replication(uuid, want=INVALID_STATE), "on the primary")
+        refused(primary.create_relationship(uuid, replica, want=INVALID_STATE), "already")  # twice
 
         replica.failover(uuid)
-        refused(replica.failover(uuid, want=INVALID_STATE))  # twice
+        refused(replica.failover(uuid, want=INVALID_STATE), "revert")  # twice
         replica.power(uuid, hosts.POWER_ON)
-        refused(replica.failover(uuid, want=INVALID_STATE))  # running
-        refused(replica.revert(uuid, want=INVALID_STATE))
+        refused(replica.failover(uuid, want=INVALID_STATE), "turn it off")  # running
+        refused(replica.revert(uuid, want=INVALID_STATE), "turn it off")
         assert replica.state(uuid) == hosts.RECOVERED
 
 
