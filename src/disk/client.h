@@ -15,8 +15,9 @@ struct DiskClient {
     uint64_t           size;      /* bytes */
     uint64_t           piece_max; /* bytes of one read or write */
     bool               read_only, can_flush;
-    GPtrArray         *writes;        /* Write, under way, none overlapping another */
+    GPtrArray         *writes;        /* Write, under way, none overlapping another, and flushes */
     uint64_t           writes_bytes;  /* held by them */
+    uint64_t           unflushed_bytes; /* written since the last flush was sent */
     GError            *write_error;   /* the first that failed; stays */
 };
 

@@ -401,9 +401,11 @@ test_refusal_stops(TestDisk *test, gconstpointer data)
     g_assert_cmpuint(last, ==, 77);
 }
 
-/* A server like ours, of a raw disk of 8 MiB that fails @operation on the sector at 5 MiB. */
+#define AT_5_MIB "sector=10240"
+
+/* A server like ours, of a raw disk of 8 MiB that fails @operation as @where says. */
 static void
-serve_faulty(TestDisk *test, const char *operation)
+serve_faulty(TestDisk *test, const char *operation, const char *where)
 {
     g_autoptr(GError) error = NULL;
     g_autofree char *pid_file = g_build_filename(test->run, "pid", NULL);
@@ -411,8 +413,8 @@ serve_faulty(TestDisk *test, const char *operation)
     g_autofree char *chardev = g_strdup_printf("socket,id=qmp,server=on,wait=off,path=%s/qmp", test->run);
     g_autofree char *node = g_strdup_printf("driver=blkdebug,node-name=n,image.driver=file,image.filename=%s,"
                                             "inject-error.0.event=none,inject-error.0.iotype=%s,"
-                                            "inject-error.0.errno=28,inject-error.0.sector=10240",
-                                            test->image, operation);
+                                            "inject-error.0.errno=28,inject-error.0.%s",
+                                            test->image, operation, where);
     const char *argv[] = { "qemu-storage-daemon", "--daemonize", "--pidfile", pid_file, "--chardev", chardev, "--monitor",
                            "chardev=qmp", "--nbd-server", nbd, "--blockdev", node, "--export",
                            "type=nbd,id=e,node-name=n,name=vda,writable=on", NULL };
@@ -438,7 +440,7 @@ static void
 test_read_error(TestDisk *test, gconstpointer data)
 {
     g_autoptr(GError) error = NULL;
-    serve_faulty(test, "read");
+    serve_faulty(test, "read", AT_5_MIB);
     g_autoptr(DiskClient) client = connect_faulty(test);
     test_pattern_write(client, 0, 8 * MIB, SEED);
     uint8_t byte;
@@ -461,7 +463,7 @@ static void
 test_write_error(TestDisk *test, gconstpointer data)
 {
     g_autoptr(GError) error = NULL;
-    serve_faulty(test, "write");
+    serve_faulty(test, "write", AT_5_MIB);
     g_autoptr(DiskClient) client = connect_faulty(test);
     g_autofree uint8_t *buffer = g_malloc0(8 * MIB);
     bool ok = disk_client_write(client, 0, buffer, 8 * MIB, &error) && disk_client_flush(client, &error);
@@ -470,6 +472,25 @@ test_write_error(TestDisk *test, gconstpointer data)
     g_assert_nonnull(strstr(error->message, g_strerror(ENOSPC)));
     g_clear_error(&error);
     g_assert_false(disk_client_write(client, 0, buffer, 512, &error));
+    g_assert_error(error, DISK_ERROR, DISK_ERROR_IO);
+    g_clear_error(&error);
+    g_assert_false(disk_client_flush(client, &error));
+    g_assert_error(error, DISK_ERROR, DISK_ERROR_IO);
+}
+
+/* A disk tells once that it could not keep what was written. Whichever flush hears it, the one that is waited for fails. */
+static void
+test_flush_error(TestDisk *test, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    serve_faulty(test, "flush", "once=on");
+    g_autoptr(DiskClient) client = connect_faulty(test);
+    g_autofree uint8_t *buffer = g_malloc0(8 * MIB);
+    bool ok = true;
+    for (unsigned i = 0; ok && i < 20; i++) /* more than is left unflushed */
+        ok = disk_client_write(client, 0, buffer, 8 * MIB, &error);
+    ok = ok && disk_client_flush(client, &error);
+    g_assert_false(ok);
     g_assert_error(error, DISK_ERROR, DISK_ERROR_IO);
     g_clear_error(&error);
     g_assert_false(disk_client_flush(client, &error));
@@ -511,6 +532,7 @@ main(int argc, char **argv)
     test_disk_add("/disk-client/refused-piece-stops", test_refusal_stops);
     test_disk_add("/disk-client/read-error", test_read_error);
     test_disk_add("/disk-client/write-error", test_write_error);
+    test_disk_add("/disk-client/flush-error", test_flush_error);
     test_disk_add("/disk-client/missing-export-bitmap-server", test_missing);
     return g_test_run();
 }

@@ -9,10 +9,17 @@
 #define WRITES_BYTES_MAX (4u * DISK_BUFFER_SIZE)
 #define ZERO_STEP        (1ull << 30) /* bytes in one request; the protocol allows just under 4 GiB */
 
+/* After so many bytes a flush is left under way too. The disk works while data come, and the flush that somebody waits for at
+ * the end has little left to do, however much memory the host has for unwritten data. */
+#define FLUSH_BEHIND     (128u * 1024u * 1024u)
+
+typedef enum { WRITE_DATA, WRITE_ZEROES, WRITE_FLUSH } WriteKind;
+
 typedef struct {
     ConnectionRequest request;
-    uint64_t          offset, length;
-    void             *data; /* NULL: zeroes */
+    WriteKind         kind;
+    uint64_t          offset, length; /* a flush has none, so that nothing overlaps it */
+    void             *data;
 } Write;
 
 static void
@@ -27,9 +34,9 @@ write_free(DiskClient *self, Write *item)
 static void
 note_write_error(DiskClient *self, const Write *item)
 {
+    static const char *const verbs[] = { [WRITE_DATA] = "write", [WRITE_ZEROES] = "write zeroes", [WRITE_FLUSH] = "flush" };
     if (self->write_error == NULL)
-        connection_fail_request(item->request.error, item->data != NULL ? "write" : "write zeroes", item->offset,
-                                &self->write_error);
+        connection_fail_request(item->request.error, verbs[item->kind], item->offset, &self->write_error);
 }
 
 /* Takes the finished ones out of the list. */
@@ -139,26 +146,26 @@ make_room(DiskClient *self, uint64_t offset, uint64_t length, size_t held, GErro
     return disk_client_settle(self, offset, length, error) && check_earlier_writes(self, error);
 }
 
-/* With @data NULL zeroes are written. */
 static int64_t
-send_write(DiskClient *self, const void *data, uint64_t offset, uint64_t length, ConnectionRequest *request)
+send_request(DiskClient *self, Write *item)
 {
-    nbd_completion_callback completion = connection_completion(request);
-    return data != NULL ? nbd_aio_pwrite(self->nbd, data, (size_t)length, offset, completion, 0)
-                        : nbd_aio_zero(self->nbd, length, offset, completion, 0);
+    nbd_completion_callback completion = connection_completion(&item->request);
+    if (item->kind == WRITE_DATA)
+        return nbd_aio_pwrite(self->nbd, item->data, (size_t)item->length, item->offset, completion, 0);
+    if (item->kind == WRITE_ZEROES)
+        return nbd_aio_zero(self->nbd, item->length, item->offset, completion, 0);
+    return nbd_aio_flush(self->nbd, completion, 0);
 }
 
-/* Leaves one write under way; @copy is owned from here on. */
+/* Leaves one request under way; @copy is owned from here on. */
 static bool
-begin_write(DiskClient *self, void *copy, uint64_t offset, uint64_t length, GError **error)
+begin(DiskClient *self, WriteKind kind, void *copy, uint64_t offset, uint64_t length, GError **error)
 {
     Write *item = g_new0(Write, 1);
-    item->offset = offset;
-    item->length = length;
-    item->data = copy;
+    *item = (Write){ .kind = kind, .offset = offset, .length = length, .data = copy };
     if (copy != NULL)
         self->writes_bytes += length;
-    if (send_write(self, copy, offset, length, &item->request) < 0) {
+    if (send_request(self, item) < 0) {
         write_free(self, item);
         return fail_unsent(self, error);
     }
@@ -167,12 +174,22 @@ begin_write(DiskClient *self, void *copy, uint64_t offset, uint64_t length, GErr
     return true;
 }
 
+static bool
+flush_behind(DiskClient *self, uint64_t length, GError **error)
+{
+    self->unflushed_bytes += length;
+    if (self->unflushed_bytes < FLUSH_BEHIND || !self->can_flush)
+        return true;
+    self->unflushed_bytes = 0;
+    return begin(self, WRITE_FLUSH, NULL, 0, 0, error);
+}
+
 /* Without memory for a copy: writes from the caller's memory and waits. */
 static bool
 write_now(DiskClient *self, const void *data, uint64_t offset, size_t length, GError **error)
 {
     ConnectionRequest request;
-    if (send_write(self, data, offset, length, &request) < 0)
+    if (nbd_aio_pwrite(self->nbd, data, length, offset, connection_completion(&request), 0) < 0)
         return fail_unsent(self, error);
     return finish_now(self, &request, "write", offset, error);
 }
@@ -190,8 +207,9 @@ disk_client_write(DiskClient *self, uint64_t offset, const void *data, size_t le
         void *copy = g_try_malloc(part);
         if (copy != NULL)
             memcpy(copy, from, part);
-        if (!(copy != NULL ? begin_write(self, copy, offset, part, error)
-                           : write_now(self, from, offset, part, error)))
+        bool good = copy != NULL ? begin(self, WRITE_DATA, copy, offset, part, error)
+                                 : write_now(self, from, offset, part, error);
+        if (!good || !flush_behind(self, part, error))
             return false;
         from += part;
         offset += part;
@@ -207,7 +225,7 @@ disk_client_zero(DiskClient *self, uint64_t offset, uint64_t length, GError **er
         return false;
     while (length > 0) {
         uint64_t part = MIN(length, ZERO_STEP);
-        if (!make_room(self, offset, part, 0, error) || !begin_write(self, NULL, offset, part, error))
+        if (!make_room(self, offset, part, 0, error) || !begin(self, WRITE_ZEROES, NULL, offset, part, error))
             return false;
         offset += part;
         length -= part;
@@ -218,9 +236,15 @@ disk_client_zero(DiskClient *self, uint64_t offset, uint64_t length, GError **er
 bool
 disk_client_flush(DiskClient *self, GError **error)
 {
-    if (!check_earlier_writes(self, error) || !disk_client_check(self, 0, 0, error) ||
-        !disk_client_settle(self, 0, self->size, error) || !check_earlier_writes(self, error))
+    if (!check_earlier_writes(self, error) || !disk_client_check(self, 0, 0, error))
         return false;
+    while (self->writes->len > 0) { /* flushes too: an error that one of them took is not told again by the next */
+        if (!step(self, error))
+            return false;
+    }
+    if (!check_earlier_writes(self, error))
+        return false;
+    self->unflushed_bytes = 0;
     if (!self->can_flush)
         return true; /* the server has nothing that could be lost */
     ConnectionRequest request;
