@@ -218,7 +218,11 @@ plan_path_of(const ReplicationContext *context, const char *vm_uuid)
 bool
 primary_forget(const ReplicationContext *context, const char *vm_uuid, GError **error)
 {
+    g_autoptr(GError) left = NULL;
     primary_drop_checkpoints(context, vm_uuid, NULL, NULL);
+    if (!virt_checkpoint_drop_unknown(context->virt, vm_uuid, context->scratch_folder, &left) &&
+        !g_error_matches(left, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN))
+        log_warning("cycle", vm_uuid, "bitmaps of ours may be left in its images: %s; continuing", left->message);
     return primary_forget_plan(context, vm_uuid, error);
 }
 

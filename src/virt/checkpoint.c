@@ -1,8 +1,10 @@
 #include "virt/virt-private.h"
 #include "virt/domxml.h"
 
+#include "util/log.h"
 #include "util/subprocess.h"
 
+#include <json-glib/json-glib.h>
 #include <string.h>
 
 /* Checkpoints: a bitmap of the same name in each image, plus libvirt's record of it. libvirt deletes both while
@@ -98,6 +100,79 @@ virt_checkpoint_delete(VirtHost *host, const char *uuid, const char *name, GErro
     /* The bitmaps first: were it the other way round, a failure in between would leave bitmaps nobody knows. */
     return remove_bitmaps_off(host, uuid, name, error) &&
            (checkpoint == NULL || remove_record(host, domain, checkpoint, error));
+}
+
+/* ---- bitmaps that nobody knows ---- */
+
+static JsonObject *
+object_member(JsonObject *object, const char *name)
+{
+    JsonNode *node = object != NULL ? json_object_get_member(object, name) : NULL;
+    return node != NULL && JSON_NODE_HOLDS_OBJECT(node) ? json_node_get_object(node) : NULL;
+}
+
+/* Bitmaps of ours in an image that are not in @known; (transfer full) */
+static GPtrArray *
+unknown_bitmaps(const char *path, const char *const *known, GError **error)
+{
+    const char *const argv[] = { "qemu-img", "info", "--force-share", "--output=json", "-f", "qcow2", path, NULL };
+    g_autofree char *output = NULL;
+    g_autoptr(GError) cause = NULL;
+    if (!subprocess_run(argv, QEMU_IMG_TIMEOUT_SEC, &output, &cause)) {
+        g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED, "'%s' cannot be looked into: %s", path, cause->message);
+        return NULL;
+    }
+    GPtrArray *names = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(JsonNode) root = json_from_string(output, NULL);
+    JsonObject *info = root != NULL && JSON_NODE_HOLDS_OBJECT(root) ? json_node_get_object(root) : NULL;
+    JsonObject *data = object_member(object_member(info, "format-specific"), "data");
+    JsonArray *bitmaps = data != NULL && json_object_has_member(data, "bitmaps") ?
+        json_object_get_array_member(data, "bitmaps") : NULL;
+    for (guint i = 0; bitmaps != NULL && i < json_array_get_length(bitmaps); i++) {
+        JsonObject *bitmap = json_array_get_object_element(bitmaps, i);
+        const char *name = json_object_get_string_member_with_default(bitmap, "name", "");
+        if (g_str_has_prefix(name, VIRT_NAME_PREFIX) && !g_strv_contains(known, name))
+            g_ptr_array_add(names, g_strdup(name));
+    }
+    return names;
+}
+
+/* @running: they are only told, QEMU has the image. */
+static bool
+drop_unknown_of(const VirtDisk *disk, const char *vm, const char *const *known, bool running, bool *ret_found,
+                GError **error)
+{
+    g_autoptr(GPtrArray) names = unknown_bitmaps(disk->path, known, error);
+    for (guint i = 0; names != NULL && i < names->len; i++) {
+        *ret_found = true;
+        if (running)
+            continue;
+        if (!remove_bitmap(disk->path, g_ptr_array_index(names, i), error))
+            return false;
+        log_notice("virt", vm, "removed bitmap '%s', which no checkpoint of libvirt has",
+                   (char *)g_ptr_array_index(names, i));
+    }
+    return names != NULL;
+}
+
+bool
+virt_checkpoint_drop_unknown(VirtHost *host, const char *uuid, const char *scratch_folder, GError **error)
+{
+    g_auto(virDomainPtr) domain = virt_host_domain(host, uuid, error);
+    if (domain == NULL)
+        return false;
+    bool running = virDomainIsActive(domain) == 1, found = false;
+    g_auto(GStrv) known = virt_checkpoint_list(host, uuid, error);
+    g_autoptr(GPtrArray) disks = known != NULL ? virt_host_disks(host, uuid, error) : NULL;
+    if (disks == NULL)
+        return false;
+    for (guint i = 0; i < disks->len; i++) {
+        const VirtDisk *disk = g_ptr_array_index(disks, i);
+        if (disk->replicable && disk->path != NULL && disk->untrackable == NULL &&
+            !drop_unknown_of(disk, virDomainGetName(domain), (const char *const *)known, running, &found, error))
+            return false;
+    }
+    return !running || !found || virt_sweep(host, uuid, scratch_folder, error);
 }
 
 /* ---- adopting ---- */

@@ -150,6 +150,54 @@ test_an_adopted_bitmap_knows_the_first_write(void)
     test_guest_remove(bed, uuid);
 }
 
+/* Undefined while it runs, a VM loses libvirt's record of its checkpoints with its stop; the bitmaps stay in the images. */
+static void
+forget_checkpoint(const char *uuid, const char *xml)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *path = test_image(bed, "forgot", "vda");
+    test_make_checkpoint(bed, uuid, "vr-forgotten");
+    virt_host_undefine(bed->host, uuid, &error);
+    g_assert_no_error(error);
+    virt_host_stop(bed->host, uuid, &error);
+    g_assert_no_error(error);
+    g_free(test_run("qemu-img", "bitmap", "--add", "-f", "qcow2", path, "theirs", NULL));
+    virt_host_define(bed->host, xml, &error);
+    g_assert_no_error(error);
+    g_autofree char *before = bitmaps_of("forgot", "vdb");
+    g_assert_nonnull(strstr(before, "vr-forgotten"));
+}
+
+static void
+test_bitmaps_that_libvirt_forgot_are_removed(void)
+{
+    g_autofree char *uuid = test_guest_new(bed, "forgot"), *path = test_image(bed, "forgot", "vda");
+    g_autoptr(GError) error = NULL;
+    g_autofree char *xml = virt_host_xml(bed->host, uuid, &error);
+    for (int running = 0; running <= 1; running++) {
+        forget_checkpoint(uuid, xml);
+        if (running)
+            g_assert_true(virt_host_start(bed->host, uuid, &error));
+        virt_checkpoint_drop_unknown(bed->host, uuid, bed->scratch, &error);
+        g_assert_no_error(error);
+        virt_host_stop(bed->host, uuid, NULL);
+        g_autofree char *vda = bitmaps_of("forgot", "vda"), *vdb = bitmaps_of("forgot", "vdb");
+        g_assert_null(strstr(vda, "vr-forgotten"));
+        g_assert_null(strstr(vdb, "vr-forgotten"));
+        g_assert_nonnull(strstr(vda, "theirs"));
+        g_free(test_run("qemu-img", "bitmap", "--remove", "-f", "qcow2", path, "theirs", NULL));
+
+        g_assert_true(virt_host_start(bed->host, uuid, &error));
+        test_make_checkpoint(bed, uuid, "vr-known"); /* what is known stays */
+        virt_checkpoint_drop_unknown(bed->host, uuid, bed->scratch, &error);
+        g_assert_no_error(error);
+        g_auto(GStrv) names = virt_checkpoint_list(bed->host, uuid, NULL);
+        g_assert_cmpuint(g_strv_length(names), ==, 1);
+        g_assert_true(virt_checkpoint_delete(bed->host, uuid, "vr-known", NULL));
+    }
+    test_guest_remove(bed, uuid);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -164,6 +212,7 @@ main(int argc, char **argv)
                     test_bitmap_of_a_killed_qemu_is_deleted_while_off);
     g_test_add_func("/checkpoint/an-adopted-bitmap-knows-the-first-write",
                     test_an_adopted_bitmap_knows_the_first_write);
+    g_test_add_func("/checkpoint/bitmaps-that-libvirt-forgot-are-removed", test_bitmaps_that_libvirt_forgot_are_removed);
     int status = g_test_run();
     test_stop(bed);
     return status;

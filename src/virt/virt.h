@@ -130,6 +130,9 @@ void              virt_capture_end(VirtCapture *self);
 char **virt_checkpoint_list(VirtHost *host, const char *uuid, GError **error); /* names, NULL at the end; ours and others' */
 /* Deletes bitmap and metadata, whatever state the domain is in (off: qemu-img, force removal of metadata); a missing one is fine. */
 bool   virt_checkpoint_delete(VirtHost *host, const char *uuid, const char *name, GError **error);
+/* Deletes bitmaps of ours in the VM's images that no checkpoint names: libvirt forgets its checkpoints when a running VM
+ * is undefined. */
+bool   virt_checkpoint_drop_unknown(VirtHost *host, const char *uuid, const char *scratch_folder, GError **error);
 /* Registers a bitmap that exists in the images of @disks (name of bitmap = name of checkpoint). */
 bool   virt_checkpoint_adopt(VirtHost *host, const char *uuid, const char *name, const char *const *disks, GError **error);
 
