@@ -91,9 +91,9 @@ ChangeLogSource change_log_source_memory(ChangeLogMemory *memory);
 /* ---- writing ---- */
 typedef struct ChangeLogWriter ChangeLogWriter;
 
-/* Writes the header at once. @compress: zstd where it pays, by threads that all writers share; a record may then be given to
- * the sink in a later call, at the latest by change_log_writer_end(), and its failure is told by that. The sink is called by
- * the caller's thread only, in the order of the records. NULL with @error on failure. */
+/* Writes the header at once. @compress: zstd where it pays, by threads that all writers share; a record may then be given
+ * to the sink in a later call, at the latest by change_log_writer_end(), and its failure is told by that. The sink is
+ * called by the caller's thread only, in the order of the records. NULL with @error on failure. */
 ChangeLogWriter *change_log_writer_new(ChangeLogSink sink, const ChangeLogHeader *header, bool compress,
                                        GError **error);
 void             change_log_writer_free(ChangeLogWriter *self); /* without END, if not finished */

@@ -18,12 +18,12 @@ typedef enum {
  *
  *  (1) Slots are filled and emptied in a ring: the order of pushing is the order of coming out.
  *  (2) A slot that is taken belongs to the thread that took it, all others to the owner of the encoder.
- *  (3) Each push of work to the pool holds a reference, so a thread that comes late finds the encoder, and nothing to do.
+ *  (3) Each push of work to the pool holds a reference: a thread that comes late finds the encoder, and nothing to do.
  *  (4) The owner never waits for a piece that no thread has taken: it encodes that itself.
  */
 typedef struct {
     EncoderPiece piece;
-    uint8_t     *raw, *packed; /* raw: CHANGE_LOG_RECORD_MAX bytes; packed: the room for it; allocated when first needed */
+    uint8_t     *raw, *packed; /* CHANGE_LOG_RECORD_MAX bytes, and the room for them; allocated when first needed */
     SlotState    state;        /* with the lock */
 } Slot;
 
@@ -127,7 +127,8 @@ pool(void)
     static gsize once;
     static GThreadPool *threads;
     if (g_once_init_enter(&once)) {
-        threads = g_thread_pool_new(encode_oldest, NULL, (int)CLAMP(g_get_num_processors(), 1, THREADS_MAX), FALSE, NULL);
+        int most = (int)CLAMP(g_get_num_processors(), 1, THREADS_MAX);
+        threads = g_thread_pool_new(encode_oldest, NULL, most, FALSE, NULL);
         g_once_init_leave(&once, 1);
     }
     return threads;
@@ -186,8 +187,9 @@ encoder_push(Encoder *self, const ChangeLogFormatRecord *record, const void *dat
     self->used++;
     g_mutex_unlock(&self->lock);
     if (hand_over) {
+        /* When no thread can be made, one that is there comes later, or the owner does it. */
         g_atomic_int_inc(&self->ref_count);
-        g_thread_pool_push(pool(), self, NULL); /* without a new thread one that is there comes later, or the owner does it */
+        g_thread_pool_push(pool(), self, NULL);
     }
 }
 

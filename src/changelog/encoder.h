@@ -1,5 +1,5 @@
-/* encoder: makes the contents of records into what a log stores (compressed where it pays, with its checksum), several at a
- * time on threads that all encoders of the process share. Private to changelog/.
+/* encoder: makes the contents of records into what a log stores (compressed where it pays, with its checksum), several
+ * at a time on threads that all encoders of the process share. Private to changelog/.
  *
  * A queue: what was pushed comes out in the same order, encoded. One thread at a time may use an encoder; the
  * shared threads touch nothing but the piece that they encode. Memory is bounded: ENCODER_PIECES pieces of 2 MiB.
@@ -21,8 +21,8 @@ Encoder *encoder_new(void);
 void     encoder_free(Encoder *self);
 
 unsigned encoder_count(const Encoder *self); /* pieces in it */
-/* To be called when fewer than ENCODER_PIECES are in it. @data is copied; at most CHANGE_LOG_RECORD_MAX bytes. A @record without content (@data NULL)
- * just takes its place in the order. */
+/* To be called when fewer than ENCODER_PIECES are in it. @data is copied; at most CHANGE_LOG_RECORD_MAX bytes. A @record
+ * without content (@data NULL) just takes its place in the order. */
 void encoder_push(Encoder *self, const ChangeLogFormatRecord *record, const void *data);
 /* The oldest piece, to be called when there is one; NULL while it is not encoded, unless @wait. Valid until
  * encoder_pop. */

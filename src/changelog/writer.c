@@ -1,7 +1,7 @@
 /* The change log's writer; the format is described in reader.c.
  *
- * Contents that are to be compressed go through an encoder, whose threads compress while the thread that writes brings the next
- * and gives finished ones to the sink. What has no content takes its place in the same queue, so the order stays.
+ * Contents that are to be compressed go through an encoder, whose threads compress while the thread that writes brings
+ * the next and gives finished ones to the sink. What has no content takes its place in the same queue, so the order stays.
  */
 #include "changelog/encoder.h"
 

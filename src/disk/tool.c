@@ -20,9 +20,9 @@ classify(const char *text)
     return DISK_ERROR_TOOL;
 }
 
-/* QEMU's NBD server takes a buffer from malloc for each request. With glibc's own limits each buffer of 1 MiB is given back to
- * the kernel and comes again page by page: two thirds of the time that writing a replica takes. The process keeps at most
- * MALLOC_TRIM_THRESHOLD_ that is free; what was set by the administrator holds. */
+/* QEMU's NBD server takes a buffer from malloc for each request. With glibc's own limits each buffer of 1 MiB is given
+ * back to the kernel and comes again page by page, which took most of its time. The process keeps about as much free
+ * memory as MALLOC_TRIM_THRESHOLD_ says; what was set by the administrator holds. */
 static char **
 tool_environment(void)
 {

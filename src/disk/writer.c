@@ -9,8 +9,8 @@
 #define WRITES_BYTES_MAX (4u * DISK_BUFFER_SIZE)
 #define ZERO_STEP        (1ull << 30) /* bytes in one request; the protocol allows just under 4 GiB */
 
-/* After so many bytes a flush is left under way too. The disk works while data come, and the flush that somebody waits for at
- * the end has little left to do, however much memory the host has for unwritten data. */
+/* After so many bytes a flush is left under way too. The disk works while data come, and the flush that somebody waits
+ * for at the end has little left to do, however much memory the host has for unwritten data. */
 #define FLUSH_BEHIND     (128u * 1024u * 1024u)
 
 typedef enum { WRITE_DATA, WRITE_ZEROES, WRITE_FLUSH } WriteKind;
@@ -34,7 +34,7 @@ write_free(DiskClient *self, Write *item)
 static void
 note_write_error(DiskClient *self, const Write *item)
 {
-    static const char *const verbs[] = { [WRITE_DATA] = "write", [WRITE_ZEROES] = "write zeroes", [WRITE_FLUSH] = "flush" };
+    static const char *const verbs[] = { "write", "write zeroes", "flush" }; /* as WriteKind */
     if (self->write_error == NULL)
         connection_fail_request(item->request.error, verbs[item->kind], item->offset, &self->write_error);
 }

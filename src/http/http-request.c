@@ -16,8 +16,8 @@ typedef struct {
 
 /* Invariants
  *  (1) The connection's thread adds to `ahead` only; the handler's takes it whole and then reads it without the lock.
- *  (2) The connection's thread is outside of the callbacks only while the handler waits for more of the body, or is done, or more
- *      of the body is there to be received: a handler that answers is therefore always heard at once.
+ *  (2) The connection's thread is outside of the callbacks only while the handler waits for more of the body, or is done,
+ *      or more of the body is there to be received: a handler that answers is therefore always heard at once.
  *  (3) The request is freed only after the handler is done.
  */
 struct HttpRequest {
@@ -499,7 +499,7 @@ add_ahead(HttpRequest *self, const char *data, size_t length)
     return working;
 }
 
-/* Has the client sent more already? Then receiving it does not keep the connection's thread from hearing the handler. */
+/* Has the client sent more already? Then receiving it does not keep the connection's thread from the handler. */
 static bool
 more_is_there(const HttpConnection *connection)
 {
