@@ -244,7 +244,8 @@ send_part(Scene *scene, ChangeLogKind kind, uint64_t position, PointKind point, 
     g_autoptr(GByteArray) log = make_log(row, kind, position, point, first, end);
     ChangeLogMemory memory = { log->data, log->len, 0 };
     LinkPosition ignored;
-    replica_receive(scene->replica, change_log_source_memory(&memory), 0, "token", NULL, &ignored, &error);
+    LinkStream stream = { .pass_token = "token" };
+    replica_receive(scene->replica, change_log_source_memory(&memory), &stream, NULL, &ignored, &error);
     g_assert_no_error(error);
 }
 
@@ -453,11 +454,12 @@ test_failover_while_a_pass_comes_in(void)
         step(&scene, position);
     g_autoptr(StoreRelationship) row = relationship_row(scene.relationship);
     g_autoptr(GByteArray) log = make_log(row, CHANGE_LOG_RESYNC, 5, POINT_KIND_NONE, 0, CHANGES);
-    Interrupted stream = { .memory = { log->data, log->len, 0 }, .relationship = scene.relationship };
-    stream.source = change_log_source_memory(&stream.memory);
+    Interrupted source = { .memory = { log->data, log->len, 0 }, .relationship = scene.relationship };
+    source.source = change_log_source_memory(&source.memory);
+    LinkStream stream = { .pass_token = "token" };
     LinkPosition ignored;
     g_autoptr(GError) error = NULL;
-    replica_receive(scene.replica, (ChangeLogSource){ read_interrupted, &stream }, 0, "token", NULL, &ignored, &error);
+    replica_receive(scene.replica, (ChangeLogSource){ read_interrupted, &source }, &stream, NULL, &ignored, &error);
     g_assert_error(error, LINK_ERROR, LINK_ERROR_STATE);
     g_assert_cmpuint(relationship_state(scene.relationship), ==, STATE_RECOVERED);
     replica_close_disks(scene.replica);
@@ -480,7 +482,8 @@ send_blob(Scene *scene, ChangeLogKind kind, uint64_t position, const char *name,
     g_assert_true(change_log_writer_end(writer, NULL, NULL));
     ChangeLogMemory memory = { bytes->data, bytes->len, 0 };
     LinkPosition ignored;
-    return replica_receive(scene->replica, change_log_source_memory(&memory), 0, "token", NULL, &ignored, error);
+    LinkStream stream = { .pass_token = "token" };
+    return replica_receive(scene->replica, change_log_source_memory(&memory), &stream, NULL, &ignored, error);
 }
 
 static void
@@ -526,7 +529,8 @@ test_no_room(void)
         ChangeLogMemory memory = { log->data, log->len, 0 };
         LinkPosition ignored;
         scene.context.storage_reserve_bytes = full;
-        g_assert_false(replica_receive(scene.replica, change_log_source_memory(&memory), 0, "token", NULL, &ignored, &error));
+        LinkStream stream = { .pass_token = "token" };
+        g_assert_false(replica_receive(scene.replica, change_log_source_memory(&memory), &stream, NULL, &ignored, &error));
         g_assert_error(error, LINK_ERROR, LINK_ERROR_NO_SPACE);
         g_clear_error(&error);
         scene.context.storage_reserve_bytes = 0;
@@ -544,6 +548,205 @@ test_no_room(void)
     apply(&scene);
     check_points(&scene, 1);
     check_point(&scene, 7);
+    scene_close(&scene);
+    remove_folder(folder);
+}
+
+/* ---- streams that break ---- */
+
+#define ID_A "aaaaaaaa-0000-0000-0000-000000000001"
+#define ID_B "bbbbbbbb-0000-0000-0000-000000000002"
+
+typedef struct {
+    const uint8_t *data;
+    size_t         length; /* here the stream breaks */
+    size_t         offset;
+} Breaking;
+
+static ssize_t
+read_breaking(void *opaque, void *buffer, size_t length, GError **error)
+{
+    Breaking *self = opaque;
+    size_t n = MIN(length, self->length - self->offset);
+    if (n == 0) {
+        g_set_error(error, HTTP_ERROR, HTTP_ERROR_BODY, "cut");
+        return -1;
+    }
+    memcpy(buffer, self->data + self->offset, n);
+    self->offset += n;
+    return (ssize_t)n;
+}
+
+/* Sends bytes [@from, @end) of @log; at @end the stream breaks, unless that is the log's. Gives LINK_ERROR_..., or -1 when it
+ * was taken. */
+static int
+send_bytes(Scene *scene, const GByteArray *log, const char *id, uint64_t resume_at, size_t from, size_t end)
+{
+    Breaking breaking = { log->data + from, end - from, 0 };
+    ChangeLogMemory memory = { log->data + from, end - from, 0 };
+    ChangeLogSource whole = change_log_source_memory(&memory), part = { read_breaking, &breaking };
+    LinkStream stream = { .pass_token = "token", .id = id, .resume_at = resume_at };
+    LinkPosition position;
+    g_autoptr(GError) error = NULL;
+    if (replica_receive(scene->replica, end == log->len ? whole : part, &stream, NULL, &position,
+                        &error))
+        return -1;
+    return error->domain == LINK_ERROR ? error->code : LINK_ERROR_UNREACHABLE;
+}
+
+static LinkPosition
+position_of(Scene *scene)
+{
+    LinkPosition position;
+    replica_position(scene->replica, &position);
+    g_assert_false(position.receiving);
+    return position;
+}
+
+/* Cut at random bytes, sent on from where the replica says. */
+static void
+send_with_cuts(Scene *scene, const GByteArray *log)
+{
+    g_autofree char *id = g_uuid_string_random();
+    uint64_t at = 0, before = position_of(scene).position;
+    for (int cuts = 0;; cuts++) {
+        size_t end = cuts < 12 ? (size_t)g_test_rand_int_range((gint32)at + 1, (gint32)log->len + 1) : log->len;
+        int code = send_bytes(scene, log, id, at, at, end);
+        if (end == log->len) {
+            g_assert_cmpint(code, ==, -1);
+            return;
+        }
+        g_assert_cmpint(code, ==, LINK_ERROR_UNREACHABLE);
+        LinkPosition position = position_of(scene);
+        g_assert_cmpuint(position.position, ==, before);
+        g_assert_cmpuint(position.partial_bytes, <=, end);
+        g_assert_cmpuint(position.partial_bytes, >=, at);
+        g_assert_cmpstr(position.partial_id, ==, position.partial_bytes > 0 ? id : "");
+        at = position.partial_bytes;
+    }
+}
+
+static void
+test_broken_streams(void)
+{
+    g_autofree char *folder = g_dir_make_tmp("vrh-XXXXXX", NULL);
+    Scene scene;
+    scene_open(&scene, folder);
+    open_disks(&scene);
+    step(&scene, 0);
+    for (uint64_t position = 1; position <= LAST; position++) {
+        bool resync = is_resync(position);
+        g_autoptr(StoreRelationship) row = relationship_row(scene.relationship);
+        g_autoptr(GByteArray) log = make_log(row, resync ? CHANGE_LOG_RESYNC : CHANGE_LOG_DELTA, position,
+                                             resync ? POINT_KIND_NONE : POINT_KIND_STANDARD, 0, CHANGES);
+        send_with_cuts(&scene, log);
+        if (resync)
+            send_part(&scene, CHANGE_LOG_RESYNC, position, POINT_KIND_STANDARD, 0, 0);
+        keep_point(&scene, position);
+        apply(&scene);
+    }
+    replica_close_disks(scene.replica);
+    check_points(&scene, 1);
+    check_point(&scene, LAST);
+    scene_close(&scene);
+    remove_folder(folder);
+}
+
+/* What is kept is continued by the same sending, at its end, or not at all; whatever else a peer claims changes nothing. */
+static void
+test_wrong_continuations(void)
+{
+    g_autofree char *folder = g_dir_make_tmp("vrh-XXXXXX", NULL);
+    Scene scene;
+    scene_open(&scene, folder);
+    open_disks(&scene);
+    for (uint64_t position = 0; position < 3; position++)
+        step(&scene, position);
+    g_autoptr(StoreRelationship) row = relationship_row(scene.relationship);
+    g_autoptr(GByteArray) log = make_log(row, CHANGE_LOG_DELTA, 3, POINT_KIND_STANDARD, 0, CHANGES);
+    g_autoptr(GByteArray) other = make_log(row, CHANGE_LOG_DELTA, 3, POINT_KIND_STANDARD, 1, CHANGES);
+    size_t cut = log->len - 40;
+
+    g_assert_cmpint(send_bytes(&scene, log, ID_A, 500, 500, log->len), ==, LINK_ERROR_MISFIT); /* nothing is kept yet */
+    g_assert_cmpint(send_bytes(&scene, log, ID_A, 0, 0, cut), ==, LINK_ERROR_UNREACHABLE);
+    LinkPosition kept = position_of(&scene);
+    uint64_t at = kept.partial_bytes;
+    g_assert_cmpuint(at, >, 0);
+    g_assert_cmpuint(kept.partial_records, ==, CHANGES);
+
+    const struct { const char *id; uint64_t offset; } wrong[] = {
+        { ID_B, at }, { NULL, at }, { "", at }, { ID_A, at - 1 }, { ID_A, at + 1 }, { ID_A, 1 }, { ID_A, INT64_MAX },
+        { ID_A, log->len },
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++) {
+        g_assert_cmpint(send_bytes(&scene, log, wrong[i].id, wrong[i].offset, at, log->len), ==, LINK_ERROR_MISFIT);
+        LinkPosition now = position_of(&scene);
+        g_assert_cmpmem(&now, sizeof now, &kept, sizeof kept);
+    }
+    /* Records that are there already, sent once more; then nothing is kept. */
+    ChangeLogMemory memory = { log->data, log->len, 0 };
+    g_autoptr(ChangeLogReader) reader = change_log_reader_new(change_log_source_memory(&memory), NULL);
+    size_t header = (size_t)change_log_reader_good_bytes(reader);
+    g_assert_cmpint(send_bytes(&scene, log, ID_A, at, header, log->len), !=, -1);
+    g_assert_cmpstr(position_of(&scene).partial_id, ==, "");
+
+    /* The end of another moment's log, under a stolen id. */
+    g_assert_cmpint(send_bytes(&scene, log, ID_A, 0, 0, cut), ==, LINK_ERROR_UNREACHABLE);
+    g_assert_cmpint(send_bytes(&scene, other, ID_A, at, other->len - (log->len - at), other->len), !=, -1);
+    g_assert_cmpstr(position_of(&scene).partial_id, ==, "");
+
+    /* A new log makes the old one void, also when it breaks in its header; one without an id leaves nothing. */
+    g_assert_cmpint(send_bytes(&scene, log, ID_A, 0, 0, cut), ==, LINK_ERROR_UNREACHABLE);
+    g_assert_cmpint(send_bytes(&scene, log, ID_B, 0, 0, 50), ==, LINK_ERROR_UNREACHABLE);
+    g_assert_cmpint(send_bytes(&scene, log, ID_A, at, at, log->len), ==, LINK_ERROR_MISFIT);
+    g_assert_cmpint(send_bytes(&scene, log, NULL, 0, 0, cut), ==, LINK_ERROR_UNREACHABLE);
+    g_assert_cmpstr(position_of(&scene).partial_id, ==, "");
+
+    /* The history went on meanwhile, by another log. */
+    g_assert_cmpint(send_bytes(&scene, log, ID_A, 0, 0, cut), ==, LINK_ERROR_UNREACHABLE);
+    step(&scene, 3);
+    g_assert_cmpint(send_bytes(&scene, log, ID_A, at, at, log->len), ==, LINK_ERROR_MISFIT);
+
+    /* A start of the daemon keeps nothing. */
+    g_autoptr(StoreRelationship) row4 = relationship_row(scene.relationship);
+    g_autoptr(GByteArray) log4 = make_log(row4, CHANGE_LOG_DELTA, 4, POINT_KIND_STANDARD, 0, CHANGES);
+    g_assert_cmpint(send_bytes(&scene, log4, ID_A, 0, 0, log4->len - 40), ==, LINK_ERROR_UNREACHABLE);
+    g_autofree char *part = replica_incoming_path(row->folder);
+    g_assert_true(g_file_test(part, G_FILE_TEST_EXISTS));
+    scene_close(&scene);
+    g_assert_false(g_file_test(part, G_FILE_TEST_EXISTS));
+    scene_open(&scene, folder);
+    open_disks(&scene);
+    g_assert_cmpstr(position_of(&scene).partial_id, ==, "");
+    go_on(&scene);
+    replica_close_disks(scene.replica);
+    check_points(&scene, 1);
+    check_point(&scene, LAST);
+    scene_close(&scene);
+    remove_folder(folder);
+}
+
+/* What is kept of a log is not gone on with after a failover came in between. */
+static void
+test_failover_before_the_rest(void)
+{
+    g_autofree char *folder = g_dir_make_tmp("vrh-XXXXXX", NULL);
+    Scene scene;
+    scene_open(&scene, folder);
+    open_disks(&scene);
+    for (uint64_t position = 0; position < 3; position++)
+        step(&scene, position);
+    g_autoptr(StoreRelationship) row = relationship_row(scene.relationship);
+    g_autoptr(GByteArray) log = make_log(row, CHANGE_LOG_DELTA, 3, POINT_KIND_STANDARD, 0, CHANGES);
+    g_assert_cmpint(send_bytes(&scene, log, ID_A, 0, 0, log->len - 40), ==, LINK_ERROR_UNREACHABLE);
+    uint64_t at = position_of(&scene).partial_bytes;
+    StoreRelationship *edit = relationship_edit(scene.relationship);
+    edit->state = STATE_RECOVERED;
+    g_assert_true(relationship_edit_end(scene.relationship, edit, NULL));
+    g_assert_cmpint(send_bytes(&scene, log, ID_A, at, at, log->len), ==, LINK_ERROR_STATE);
+    LinkPosition position = position_of(&scene);
+    g_assert_cmpuint(position.position, ==, 2);
+    g_assert_cmpstr(position.partial_id, ==, "");
     scene_close(&scene);
     remove_folder(folder);
 }
@@ -636,6 +839,9 @@ main(int argc, char **argv)
     g_test_add_func("/history/a-failover-while-a-pass-comes-in", test_failover_while_a_pass_comes_in);
     g_test_add_func("/history/unknown-blobs-are-refused", test_blobs);
     g_test_add_func("/history/no-room-and-then-room", test_no_room);
+    g_test_add_func("/history/broken-streams-go-on", test_broken_streams);
+    g_test_add_func("/history/wrong-continuations-change-nothing", test_wrong_continuations);
+    g_test_add_func("/history/no-continuation-after-a-failover", test_failover_before_the_rest);
     g_test_add_func("/history/replaced-files-are-not-gone-on-from", test_replaced_files);
     g_test_add_func("/history/after-a-death-at-any-durable-step", test_deaths);
     return g_test_run();

@@ -1,3 +1,4 @@
+#include "link/link-tail.h"
 #include "link/link-wire.h"
 
 #include <string.h>
@@ -10,8 +11,14 @@ struct LinkClient {
 };
 
 struct LinkUpload {
-    HttpUpload *http;
-    GError     *failure; /* of a write; what finish reports */
+    LinkClient   *client;
+    HttpUpload   *http;    /* the stream that is open; NULL: it failed */
+    GError       *failure; /* why; what all calls report until the log is resumed */
+    LinkTail     *tail;    /* what was written last */
+    uint64_t      sent_before; /* in earlier streams */
+    char         *path, *id, *lineage, *pass_token;
+    ChangeLogKind kind;
+    int64_t       captured_usec; /* monotonic */
 };
 
 /* Takes @cause. */
@@ -154,47 +161,70 @@ link_client_remove(LinkClient *self, const char *vm_uuid, GError **error)
 
 /* ---- logs ---- */
 
-static char **
-log_headers(const ChangeLogHeader *header, int64_t captured_monotonic_usec, const char *pass_token, uint64_t resume_at)
+/* All of a stream but what is new in each: age and offset. */
+static bool
+check_log(const char *vm_uuid, const ChangeLogHeader *header, const char *pass_token, GError **error)
 {
-    int64_t age = MAX(g_get_monotonic_time() - captured_monotonic_usec, 0);
+    if (link_uuid_valid(header->lineage) && (pass_token == NULL || link_token_valid(pass_token)) &&
+        header->position <= INT64_MAX)
+        return true;
+    g_set_error(error, LINK_ERROR, LINK_ERROR_PROTOCOL,
+                "VM '%s': the log's lineage, position or pass token cannot be sent", vm_uuid);
+    return false;
+}
+
+static char **
+log_headers(const LinkUpload *upload, uint64_t offset)
+{
+    int64_t age = MAX(g_get_monotonic_time() - upload->captured_usec, 0);
     GPtrArray *headers = g_ptr_array_new();
-    g_ptr_array_add(headers, g_strdup_printf(LINK_HEADER_KIND ": %d", (int)header->kind));
-    g_ptr_array_add(headers, g_strdup_printf(LINK_HEADER_LINEAGE ": %s", header->lineage));
+    g_ptr_array_add(headers, g_strdup_printf(LINK_HEADER_KIND ": %d", (int)upload->kind));
+    g_ptr_array_add(headers, g_strdup_printf(LINK_HEADER_LINEAGE ": %s", upload->lineage));
     g_ptr_array_add(headers, g_strdup_printf(LINK_HEADER_AGE ": %" G_GINT64_FORMAT, age));
-    g_ptr_array_add(headers, g_strdup_printf(LINK_HEADER_OFFSET ": %" G_GUINT64_FORMAT, resume_at));
-    if (pass_token != NULL && pass_token[0] != '\0') {
-        g_autofree char *escaped = g_uri_escape_string(pass_token, NULL, FALSE);
+    g_ptr_array_add(headers, g_strdup_printf(LINK_HEADER_OFFSET ": %" G_GUINT64_FORMAT, offset));
+    g_ptr_array_add(headers, g_strdup_printf(LINK_HEADER_ID ": %s", upload->id));
+    if (upload->pass_token != NULL && upload->pass_token[0] != '\0') {
+        g_autofree char *escaped = g_uri_escape_string(upload->pass_token, NULL, FALSE);
         g_ptr_array_add(headers, g_strdup_printf(LINK_HEADER_TOKEN ": %s", escaped));
     }
     g_ptr_array_add(headers, NULL);
     return (char **)g_ptr_array_free(headers, FALSE);
 }
 
+static bool
+open_stream(LinkUpload *self, uint64_t offset, GError **error)
+{
+    g_auto(GStrv) headers = log_headers(self, offset);
+    GError *cause = NULL;
+    self->http = http_client_upload(self->client->http, "POST", self->path, (const char *const *)headers, &cause);
+    return self->http != NULL || translate(cause, error);
+}
+
 LinkUpload *
 link_client_send_log(LinkClient *self, const char *vm_uuid, const ChangeLogHeader *header,
-                     int64_t captured_monotonic_usec, const char *pass_token, uint64_t resume_at, GError **error)
+                     int64_t captured_monotonic_usec, const char *pass_token, GError **error)
 {
     g_autofree char *relationship = relationship_path(vm_uuid, error);
-    if (relationship == NULL)
+    if (relationship == NULL || !check_log(vm_uuid, header, pass_token, error))
         return NULL;
-    if (!link_uuid_valid(header->lineage) || (pass_token != NULL && !link_token_valid(pass_token)) ||
-        header->position > INT64_MAX || resume_at > INT64_MAX) {
-        g_set_error(error, LINK_ERROR, LINK_ERROR_PROTOCOL, "VM '%s': the log's lineage, position or pass token cannot be sent",
-                    vm_uuid);
-        return NULL;
-    }
-    g_autofree char *path = g_strdup_printf("%s/logs/%" G_GUINT64_FORMAT, relationship, header->position);
-    g_auto(GStrv) headers = log_headers(header, captured_monotonic_usec, pass_token, resume_at);
-    GError *cause = NULL;
-    HttpUpload *http = http_client_upload(self->http, "POST", path, (const char *const *)headers, &cause);
-    if (http == NULL) {
-        translate(cause, error);
-        return NULL;
-    }
-    LinkUpload *upload = g_new0(LinkUpload, 1);
-    upload->http = http;
-    return upload;
+    g_autoptr(LinkUpload) upload = g_new0(LinkUpload, 1);
+    upload->client = self;
+    upload->path = g_strdup_printf("%s/logs/%" G_GUINT64_FORMAT, relationship, header->position);
+    upload->id = g_uuid_string_random();
+    upload->kind = header->kind;
+    upload->lineage = g_strdup(header->lineage);
+    upload->captured_usec = captured_monotonic_usec;
+    upload->pass_token = g_strdup(pass_token);
+    upload->tail = link_tail_new(LINK_RESEND_MAX);
+    return open_stream(upload, 0, error) ? g_steal_pointer(&upload) : NULL;
+}
+
+static void
+close_stream(LinkUpload *self)
+{
+    if (self->http != NULL)
+        self->sent_before += http_upload_sent(self->http);
+    g_clear_pointer(&self->http, http_upload_free);
 }
 
 /* The peer answered before the log was whole: its answer is the reason. */
@@ -211,17 +241,33 @@ take_reason(LinkUpload *self, GError *cause)
     }
 }
 
+/* A stream that failed is closed at once, so that the peer, too, knows that it is over. */
 static bool
-upload_write(void *opaque, const void *data, size_t length, GError **error)
+pass_failure(LinkUpload *self, GError **error)
+{
+    close_stream(self);
+    g_propagate_error(error, g_error_copy(self->failure));
+    return false;
+}
+
+static bool
+stream_write(void *opaque, const void *data, size_t length, GError **error)
 {
     LinkUpload *self = opaque;
     GError *cause = NULL;
     if (self->failure == NULL && !http_upload_write(self->http, data, length, &cause))
         take_reason(self, cause);
-    if (self->failure == NULL)
-        return true;
-    g_propagate_error(error, g_error_copy(self->failure));
-    return false;
+    return self->failure == NULL || pass_failure(self, error);
+}
+
+static bool
+upload_write(void *opaque, const void *data, size_t length, GError **error)
+{
+    LinkUpload *self = opaque;
+    if (self->failure != NULL)
+        return pass_failure(self, error);
+    link_tail_add(self->tail, data, length);
+    return stream_write(self, data, length, error);
 }
 
 ChangeLogSink
@@ -230,13 +276,31 @@ link_upload_sink(LinkUpload *self)
     return (ChangeLogSink){ .write = upload_write, .opaque = self };
 }
 
-bool
-link_upload_finish(LinkUpload *self, LinkPosition *ret_position, GError **error)
+const char *
+link_upload_id(const LinkUpload *self)
 {
-    if (self->failure != NULL) {
-        g_propagate_error(error, g_error_copy(self->failure));
+    return self->id;
+}
+
+bool
+link_upload_resume(LinkUpload *self, uint64_t offset, GError **error)
+{
+    if (!link_tail_holds(self->tail, offset)) {
+        g_set_error(error, LINK_ERROR, LINK_ERROR_MISFIT,
+                    "the log cannot go on at byte %" G_GUINT64_FORMAT ": what follows is not held any more", offset);
         return false;
     }
+    g_return_val_if_fail(self->http == NULL, false);
+    g_clear_error(&self->failure);
+    if (!open_stream(self, offset, &self->failure))
+        return pass_failure(self, error);
+    ChangeLogSink sink = { stream_write, self };
+    return link_tail_write(self->tail, offset, sink, error);
+}
+
+static bool
+finish_stream(LinkUpload *self, LinkPosition *ret_position, GError **error)
+{
     GError *cause = NULL;
     unsigned status = 0;
     g_autoptr(GBytes) answer = NULL;
@@ -249,18 +313,31 @@ link_upload_finish(LinkUpload *self, LinkPosition *ret_position, GError **error)
     return link_position_from_json(answer, ret_position, error);
 }
 
+bool
+link_upload_finish(LinkUpload *self, LinkPosition *ret_position, GError **error)
+{
+    if (self->failure == NULL && finish_stream(self, ret_position, &self->failure))
+        return true;
+    return pass_failure(self, error);
+}
+
 void
 link_upload_free(LinkUpload *self)
 {
     if (self == NULL)
         return;
     http_upload_free(self->http);
+    link_tail_free(self->tail);
     g_clear_error(&self->failure);
+    g_free(self->path);
+    g_free(self->id);
+    g_free(self->lineage);
+    g_free(self->pass_token);
     g_free(self);
 }
 
 uint64_t
 link_upload_sent(const LinkUpload *self)
 {
-    return http_upload_sent(self->http);
+    return self->sent_before + (self->http != NULL ? http_upload_sent(self->http) : 0);
 }

@@ -113,20 +113,23 @@ run_log(Call *call, char **ret_json, GError **error)
     const char *coding = http_request_header(call->request, "Transfer-Encoding");
     const char *lineage = http_request_header(call->request, LINK_HEADER_LINEAGE);
     const char *escaped = http_request_header(call->request, LINK_HEADER_TOKEN);
+    const char *id = http_request_header(call->request, LINK_HEADER_ID);
     g_autofree char *token = escaped != NULL ? g_uri_unescape_string(escaped, NULL) : NULL;
     if (coding == NULL || !link_uuid_valid(lineage) ||
         !link_number_parse(http_request_header(call->request, LINK_HEADER_KIND), &kind) || kind < CHANGE_LOG_DELTA ||
         kind > CHANGE_LOG_RESYNC || !link_number_parse(http_request_header(call->request, LINK_HEADER_AGE), &age) ||
         !link_number_parse(http_request_header(call->request, LINK_HEADER_OFFSET), &offset) ||
-        (escaped != NULL && (token == NULL || !link_token_valid(token)))) {
+        (escaped != NULL && (token == NULL || !link_token_valid(token))) || (id != NULL && !link_uuid_valid(id)) ||
+        (offset > 0 && id == NULL)) {
         g_set_error(error, LINK_ERROR, LINK_ERROR_PROTOCOL, "VM '%s': the headers of the log are missing or malformed",
                     call->vm_uuid);
         return false;
     }
     ChangeLogSource source = { .read = read_log, .opaque = call };
+    LinkStream stream = { .age_usec = (int64_t)age, .pass_token = token, .id = id, .resume_at = offset };
     LinkPosition position = { 0 };
-    if (!call->server->ops.receive(call->server->ops.opaque, &call->peer, call->vm_uuid, source, (int64_t)age, token,
-                                   offset, &position, error) ||
+    if (!call->server->ops.receive(call->server->ops.opaque, &call->peer, call->vm_uuid, source, &stream, &position,
+                                   error) ||
         !check_end(call, error))
         return false;
     *ret_json = link_position_to_json(&position);

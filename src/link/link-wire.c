@@ -207,6 +207,13 @@ link_position_to_json(const LinkPosition *position)
     add_number(builder, "applied", position->applied);
     add_text(builder, "digest", digest);
     add_text(builder, "pass_token", position->pass_token);
+    if (position->receiving || position->partial_id[0] != '\0') {
+        json_builder_set_member_name(builder, "receiving");
+        json_builder_add_boolean_value(builder, position->receiving);
+        add_text(builder, "partial_id", position->partial_id);
+        add_number(builder, "partial_bytes", position->partial_bytes);
+        add_number(builder, "partial_records", position->partial_records);
+    }
     return end_text(builder);
 }
 
@@ -371,6 +378,27 @@ get_digest(JsonObject *object, uint8_t *ret_digest)
     return true;
 }
 
+/* All of it, or nothing: a receiver that keeps nothing says nothing. */
+static bool
+get_partial(JsonObject *object, LinkPosition *position, GError **error)
+{
+    JsonNode *receiving = json_object_get_member(object, "receiving");
+    if (receiving == NULL)
+        return true;
+    const char *id = get_text(object, "partial_id");
+    if (json_node_get_value_type(receiving) != G_TYPE_BOOLEAN)
+        return wrong(error, "receiving");
+    if (id == NULL || (id[0] != '\0' && !link_uuid_valid(id)))
+        return wrong(error, "partial_id");
+    if (!get_number(object, "partial_bytes", INT64_MAX, &position->partial_bytes))
+        return wrong(error, "partial_bytes");
+    if (!get_number(object, "partial_records", INT64_MAX, &position->partial_records))
+        return wrong(error, "partial_records");
+    position->receiving = json_node_get_boolean(receiving);
+    g_strlcpy(position->partial_id, id, sizeof position->partial_id);
+    return true;
+}
+
 bool
 link_position_from_json(GBytes *text, LinkPosition *ret_position, GError **error)
 {
@@ -397,6 +425,8 @@ link_position_from_json(GBytes *text, LinkPosition *ret_position, GError **error
         return wrong(error, "digest");
     if (!link_token_valid(token))
         return wrong(error, "pass_token");
+    if (!get_partial(object, &position, error))
+        return false;
     position.state = (unsigned)state;
     position.initial_complete = json_node_get_boolean(complete);
     g_strlcpy(position.lineage, lineage, sizeof position.lineage);

@@ -11,11 +11,15 @@
  *
  * offer     {"name", "lineage", "domain_xml", "settings", "primary_host", "memory_bytes", "disks": [{"id", "size_bytes"}]}
  * position  {"state", "lineage", "initial_complete", "position", "applied", "digest": 64 hex digits, "pass_token"}
+ *           and, while a log comes in or its stream broke:
+ *           {"receiving", "partial_id", "partial_bytes", "partial_records"}
  * error     {"error": TEXT, "code": NAME} with a status that is not 200; names and statuses are in link-wire.c
  *
  * What a log is stands in its own header; position, kind and lineage are repeated outside for logs of proxies and people.
  * A log carries its kind, lineage, age (microseconds), offset and, when it has one, its pass token (percent-encoded) in
- * headers, and comes chunked: only a body with its last chunk is whole.
+ * headers, and comes chunked: only a body with its last chunk is whole. It also carries the random id of its sending.
+ * When its stream breaks, the receiver keeps the whole records; the sender learns from GET how many bytes these are, and
+ * sends the bytes from there with the same id and that offset. Offset 0 always begins anew.
  */
 #pragma once
 
@@ -27,6 +31,7 @@
 #define LINK_HEADER_AGE      "X-Log-Age-Usec"
 #define LINK_HEADER_OFFSET   "X-Log-Offset"
 #define LINK_HEADER_TOKEN    "X-Log-Pass-Token"
+#define LINK_HEADER_ID       "X-Log-Sending"
 
 /* Bytes. A domain XML is some 10 KiB in practice; JSON may write a byte as six. */
 #define LINK_DOMAIN_XML_MAX  (1024u * 1024u)

@@ -42,6 +42,11 @@ typedef struct {
     uint64_t applied;      /* newest applied */
     uint8_t  digest[CHANGE_LOG_DIGEST_SIZE]; /* END digest of log `position` */
     char     pass_token[128]; /* opaque text the sender stored with the newest initial or resync pass; empty when none */
+    /* What is kept of a log whose stream broke: whole, checked records only. */
+    bool     receiving;       /* a stream is open there, or its break was not noticed yet: ask again */
+    char     partial_id[37];  /* of which sending; empty when nothing is kept */
+    uint64_t partial_bytes;   /* where that sending goes on */
+    uint64_t partial_records;
 } LinkPosition;
 
 /* ---- sending side; one thread at a time ---- */
@@ -62,20 +67,27 @@ bool        link_client_remove(LinkClient *self, const char *vm_uuid, GError **e
 bool        link_client_hashes(LinkClient *self, const char *vm_uuid, const char *disk, uint64_t offset, uint64_t length,
                                GByteArray **ret_hashes, GError **error);
 
+/* The sending of one log, in one stream or, when that breaks, in several. Each sending has a random id, so that bytes of
+ * two of them cannot be taken for one log. Its client must outlive it. */
 typedef struct LinkUpload LinkUpload;
 /**
  * link_client_send_log:
  * @captured_monotonic_usec: g_get_monotonic_time() of the capture; the peer is sent an age, in a trailer-free way: as age at begin of the upload
  * @pass_token: (nullable): kept by the receiver with an initial or resync pass once it is durable
- * @resume_at: byte of the log where this stream starts; 0 for the whole log
  */
 LinkUpload   *link_client_send_log(LinkClient *self, const char *vm_uuid, const ChangeLogHeader *header,
-                                   int64_t captured_monotonic_usec, const char *pass_token, uint64_t resume_at, GError **error);
+                                   int64_t captured_monotonic_usec, const char *pass_token, GError **error);
 ChangeLogSink link_upload_sink(LinkUpload *self);
+const char   *link_upload_id(const LinkUpload *self);
+/* After a call that failed: a new stream, from byte @offset of the log on, with what was written from there; also what the
+ * first failed write was given counts as written. May be tried any number of times. LINK_ERROR_MISFIT when @offset is
+ * further behind than LINK_RESEND_MAX, or was never written: then this sending is over. */
+#define LINK_RESEND_MAX (32u * 1024u * 1024u) /* bytes; socket buffers of both hosts, and the largest record (a blob) */
+bool          link_upload_resume(LinkUpload *self, uint64_t offset, GError **error);
 /* Ends the stream and waits for the acknowledgement: the log is durable on the other side. */
 bool          link_upload_finish(LinkUpload *self, LinkPosition *ret_position, GError **error);
 void          link_upload_free(LinkUpload *self);
-uint64_t      link_upload_sent(const LinkUpload *self);
+uint64_t      link_upload_sent(const LinkUpload *self); /* in all streams */
 
 /* ---- receiving side ---- */
 typedef struct {
@@ -83,15 +95,21 @@ typedef struct {
     const char *address;
 } LinkPeer;
 
+typedef struct {
+    int64_t     age_usec;   /* of the capture when the stream began */
+    const char *pass_token; /* (nullable) */
+    const char *id;         /* (nullable): of the sending; without one it cannot go on in another stream */
+    uint64_t    resume_at;  /* byte of the log where this stream starts; 0: what is kept of a log is void */
+} LinkStream;
+
 /* Called on server threads. An error in LINK_ERROR travels to the peer with its code and text; any other as LINK_ERROR_FAILED. */
 typedef struct {
     void *opaque;
     bool (*hello)(void *opaque, const LinkPeer *peer, char **ret_host, GError **error);
     bool (*offer)(void *opaque, const LinkPeer *peer, const LinkOffer *offer, bool update, LinkPosition *ret_position, GError **error);
     bool (*position)(void *opaque, const LinkPeer *peer, const char *vm_uuid, LinkPosition *ret_position, GError **error);
-    /* @age_usec: age of the capture when the stream began */
-    bool (*receive)(void *opaque, const LinkPeer *peer, const char *vm_uuid, ChangeLogSource log, int64_t age_usec,
-                    const char *pass_token, uint64_t resume_at, LinkPosition *ret_position, GError **error);
+    bool (*receive)(void *opaque, const LinkPeer *peer, const char *vm_uuid, ChangeLogSource log,
+                    const LinkStream *stream, LinkPosition *ret_position, GError **error);
     bool (*hashes)(void *opaque, const LinkPeer *peer, const char *vm_uuid, const char *disk, uint64_t offset, uint64_t length,
                    GByteArray *hashes, GError **error);
     bool (*remove)(void *opaque, const LinkPeer *peer, const char *vm_uuid, GError **error);

@@ -18,11 +18,13 @@ static struct {
     GCond    changed;
     int      error_code; /* the next operation fails with it; -1: none */
     bool     skip_log;   /* receive answers without reading */
-    unsigned refuse_after; /* receive fails after that many bytes; 0: never */
+    unsigned refuse_after; /* receive fails after that many bytes of a stream; 0: never */
+    int      refuse_code;
+    bool     keeps;      /* what streams brought is joined: the log of several */
     unsigned calls;      /* operations that were reached */
     GByteArray *log;
     char    *read_error; /* of the newest receive; "" after a clean end */
-    char    *token;
+    char    *token, *id;
     uint64_t resume_at;
     int64_t  age_usec;
     LinkOffer offer;
@@ -103,22 +105,27 @@ report_read(const char *text)
 }
 
 static bool
-op_receive(void *opaque, const LinkPeer *peer, const char *vm_uuid, ChangeLogSource log, int64_t age_usec,
-           const char *pass_token, uint64_t resume_at, LinkPosition *ret_position, GError **error)
+op_receive(void *opaque, const LinkPeer *peer, const char *vm_uuid, ChangeLogSource log, const LinkStream *stream,
+           LinkPosition *ret_position, GError **error)
 {
     if (!enter(peer, error))
         return false;
     g_free(seen.token);
-    seen.token = g_strdup(pass_token);
-    seen.resume_at = resume_at;
-    seen.age_usec = age_usec;
-    g_byte_array_set_size(seen.log, 0);
+    seen.token = g_strdup(stream->pass_token);
+    g_free(seen.id);
+    seen.id = g_strdup(stream->id);
+    seen.resume_at = stream->resume_at;
+    seen.age_usec = stream->age_usec;
+    if (seen.keeps)
+        g_assert_cmpuint(stream->resume_at, <=, seen.log->len);
+    g_byte_array_set_size(seen.log, seen.keeps ? (guint)stream->resume_at : 0);
+    guint before = seen.log->len;
     uint8_t buffer[10000];
     ssize_t got = 0;
     while (!seen.skip_log && (got = log.read(log.opaque, buffer, sizeof buffer, error)) > 0) {
         g_byte_array_append(seen.log, buffer, (unsigned)got);
-        if (seen.refuse_after != 0 && seen.log->len >= seen.refuse_after) {
-            g_set_error(error, LINK_ERROR, LINK_ERROR_MISFIT, "another lineage");
+        if (seen.refuse_after != 0 && seen.log->len - before >= seen.refuse_after) {
+            g_set_error(error, LINK_ERROR, seen.refuse_code, "another lineage");
             return false;
         }
     }
@@ -150,6 +157,8 @@ start(const LinkServerOps *with)
     seen.error_code = -1;
     seen.skip_log = false;
     seen.refuse_after = 0;
+    seen.refuse_code = LINK_ERROR_MISFIT;
+    seen.keeps = false;
     seen.calls = 0;
     g_clear_pointer(&seen.read_error, g_free);
     return server;
@@ -252,7 +261,7 @@ test_log(void)
     for (int round = 0; round < 2; round++) {
         const char *token = round == 0 ? "t=1; {\"ü\"}" : NULL;
         g_autoptr(LinkUpload) upload = link_client_send_log(client, VM, &log_header, g_get_monotonic_time() - 5000000,
-                                                            token, round == 0 ? 0 : 4096, &error);
+                                                            token, &error);
         g_assert_no_error(error);
         ChangeLogSink sink = link_upload_sink(upload);
         for (int at = 0; at < SIZE; at += 300000) {
@@ -266,12 +275,141 @@ test_log(void)
         check_position(&position);
         g_assert_cmpmem(seen.log->data, seen.log->len, bytes, SIZE);
         g_assert_cmpstr(seen.token, ==, token);
-        g_assert_cmpuint(seen.resume_at, ==, round == 0 ? 0 : 4096);
+        g_assert_cmpuint(seen.resume_at, ==, 0);
         g_assert_cmpint(seen.age_usec, >=, 5000000);
         g_assert_cmpint(seen.age_usec, <, 60000000);
         g_assert_cmpuint(link_upload_sent(upload), >=, SIZE);
     }
     link_server_stop(server);
+}
+
+/* Streams that break at any place, and the rest from any place that is not too far behind: what arrives is the log. */
+static void
+test_resumed_log(void)
+{
+    LinkServer *server = start(&ops);
+    g_autoptr(LinkClient) client = client_new(link_server_port(server));
+    enum { SIZE = 6000000, PIECE = 250000 };
+    g_autofree uint8_t *bytes = g_malloc(SIZE);
+    for (int i = 0; i < SIZE; i++)
+        bytes[i] = (uint8_t)g_test_rand_int();
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LinkUpload) upload = link_client_send_log(client, VM, &log_header, 0, "token", &error);
+    g_assert_no_error(error);
+    g_assert_true(link_uuid_valid(link_upload_id(upload)));
+    ChangeLogSink sink = link_upload_sink(upload);
+    seen.keeps = true;
+    unsigned breaks = 0;
+    LinkPosition position;
+    int at = 0;
+    while (true) {
+        bool more = at < SIZE;
+        seen.refuse_after = breaks < 12 ? (unsigned)g_test_rand_int_range(1, SIZE / 2) : 0;
+        seen.refuse_code = LINK_ERROR_UNREACHABLE;
+        bool good = more ? sink.write(sink.opaque, bytes + at, PIECE, &error)
+                         : link_upload_finish(upload, &position, &error);
+        at += more ? PIECE : 0;
+        if (good && !more)
+            break;
+        while (!good) {
+            g_assert_error(error, LINK_ERROR, LINK_ERROR_UNREACHABLE);
+            g_clear_error(&error);
+            g_assert_false(sink.write(sink.opaque, "x", 1, NULL)); /* adds nothing */
+            seen.refuse_after = ++breaks < 12 ? (unsigned)g_test_rand_int_range(1, SIZE / 2) : 0;
+            uint64_t from = (uint64_t)g_test_rand_int_range(0, (gint32)seen.log->len + 1);
+            good = link_upload_resume(upload, from, &error);
+        }
+    }
+    g_assert_cmpuint(breaks, >=, 1);
+    g_assert_cmpmem(seen.log->data, seen.log->len, bytes, SIZE);
+    g_assert_cmpstr(seen.id, ==, link_upload_id(upload));
+    g_assert_cmpstr(seen.token, ==, "token");
+    g_assert_cmpuint(link_upload_sent(upload), >=, SIZE);
+    link_server_stop(server);
+}
+
+/* Neither what was never written nor what is long gone can be sent on from. */
+static void
+test_resume_too_far(void)
+{
+    LinkServer *server = start(&ops);
+    g_autoptr(LinkClient) client = client_new(link_server_port(server));
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LinkUpload) upload = link_client_send_log(client, VM, &log_header, 0, NULL, &error);
+    g_assert_no_error(error);
+    ChangeLogSink sink = link_upload_sink(upload);
+    enum { PIECE = 1000003, PIECES = 40 };
+    g_autofree uint8_t *piece = g_malloc(PIECE);
+    uint64_t written = 0;
+    seen.refuse_after = PIECE * (PIECES - 1);
+    seen.refuse_code = LINK_ERROR_UNREACHABLE;
+    for (unsigned i = 0; i < PIECES; i++, written += PIECE) {
+        memset(piece, (int)i, PIECE);
+        if (!sink.write(sink.opaque, piece, PIECE, NULL)) {
+            written += PIECE;
+            break;
+        }
+    }
+    LinkPosition position;
+    g_assert_false(link_upload_finish(upload, &position, NULL));
+    seen.refuse_after = 0;
+    const uint64_t wrong[] = { 0, 1, written - LINK_RESEND_MAX - 2 * 1024 * 1024, written + 1, UINT64_MAX };
+    for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++) {
+        g_assert_false(link_upload_resume(upload, wrong[i], &error));
+        g_assert_error(error, LINK_ERROR, LINK_ERROR_MISFIT);
+        g_clear_error(&error);
+    }
+    uint64_t from = written - LINK_RESEND_MAX;
+    link_upload_resume(upload, from, &error);
+    g_assert_no_error(error);
+    link_upload_finish(upload, &position, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(seen.resume_at, ==, from);
+    g_assert_cmpuint(seen.log->len, ==, LINK_RESEND_MAX);
+    for (uint64_t i = 0; i < LINK_RESEND_MAX; i += 4099)
+        g_assert_cmpuint(seen.log->data[i], ==, (from + i) / PIECE);
+    link_server_stop(server);
+}
+
+static void
+test_partial_position(void)
+{
+    static const struct { const char *text; bool good; } cases[] = {
+        { "", true },
+        { ", \"receiving\": true, \"partial_id\": \"\", \"partial_bytes\": 0, \"partial_records\": 0", true },
+        { ", \"receiving\": false, \"partial_id\": \"" LINEAGE "\", \"partial_bytes\": 9, \"partial_records\": 1",
+          true },
+        { ", \"receiving\": 1, \"partial_id\": \"\", \"partial_bytes\": 0, \"partial_records\": 0", false },
+        { ", \"receiving\": false", false },
+        { ", \"receiving\": false, \"partial_id\": \"x\", \"partial_bytes\": 0, \"partial_records\": 0", false },
+        { ", \"receiving\": false, \"partial_id\": \"\", \"partial_bytes\": -1, \"partial_records\": 0", false },
+        { ", \"receiving\": false, \"partial_id\": \"\", \"partial_bytes\": 1, \"partial_records\": null", false },
+        { ", \"receiving\": false, \"partial_id\": \"\", \"partial_bytes\": 99999999999999999999, \"partial_records\": 0",
+          false },
+    };
+    LinkPosition position;
+    fill_position(&position);
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *text = link_position_to_json(&position);
+        text[strlen(text) - 1] = '\0';
+        g_autofree char *with = g_strconcat(text, cases[i].text, "}", NULL);
+        g_autoptr(GBytes) bytes = g_bytes_new(with, strlen(with));
+        LinkPosition got;
+        g_test_message("%s", cases[i].text);
+        g_assert_true(link_position_from_json(bytes, &got, NULL) == cases[i].good);
+    }
+    g_strlcpy(position.partial_id, LINEAGE, sizeof position.partial_id);
+    position.partial_bytes = 1ull << 40;
+    position.partial_records = 12345;
+    g_autofree char *text = link_position_to_json(&position);
+    g_autoptr(GBytes) bytes = g_bytes_new(text, strlen(text));
+    LinkPosition got;
+    memset(&got, 0, sizeof got);
+    g_assert_true(link_position_from_json(bytes, &got, NULL));
+    g_assert_cmpstr(got.partial_id, ==, LINEAGE);
+    g_assert_cmpuint(got.partial_bytes, ==, 1ull << 40);
+    g_assert_cmpuint(got.partial_records, ==, 12345);
+    g_assert_false(got.receiving);
 }
 
 static void
@@ -304,7 +442,7 @@ test_refused_log(void)
         g_autoptr(GError) error = NULL;
         seen.error_code = after == 0 ? LINK_ERROR_MISFIT : -1;
         seen.refuse_after = (unsigned)after;
-        g_autoptr(LinkUpload) upload = link_client_send_log(client, VM, &log_header, 0, NULL, 0, &error);
+        g_autoptr(LinkUpload) upload = link_client_send_log(client, VM, &log_header, 0, NULL, &error);
         g_assert_no_error(error);
         ChangeLogSink sink = link_upload_sink(upload);
         g_autofree char *piece = g_malloc0(1 << 20);
@@ -329,7 +467,7 @@ test_unread_log(void)
     seen.skip_log = true;
     g_autoptr(LinkClient) client = client_new(link_server_port(server));
     g_autoptr(GError) error = NULL;
-    g_autoptr(LinkUpload) upload = link_client_send_log(client, VM, &log_header, 0, NULL, 0, &error);
+    g_autoptr(LinkUpload) upload = link_client_send_log(client, VM, &log_header, 0, NULL, &error);
     g_assert_no_error(error);
     ChangeLogSink sink = link_upload_sink(upload);
     LinkPosition position;
@@ -353,7 +491,7 @@ test_dropped_log(void)
     LinkServer *server = start(&ops);
     g_autoptr(LinkClient) client = client_new(link_server_port(server));
     g_autoptr(GError) error = NULL;
-    LinkUpload *upload = link_client_send_log(client, VM, &log_header, 0, NULL, 0, &error);
+    LinkUpload *upload = link_client_send_log(client, VM, &log_header, 0, NULL, &error);
     g_assert_no_error(error);
     ChangeLogSink sink = link_upload_sink(upload);
     sink.write(sink.opaque, "abc", 3, &error);
@@ -370,7 +508,7 @@ static int
 upload_and_die(uint16_t port)
 {
     LinkClient *client = client_new(port);
-    LinkUpload *upload = link_client_send_log(client, VM, &log_header, 0, NULL, 0, NULL);
+    LinkUpload *upload = link_client_send_log(client, VM, &log_header, 0, NULL, NULL);
     ChangeLogSink sink = link_upload_sink(upload);
     static char piece[65536];
     for (int i = 0; i < 10; i++)
@@ -379,8 +517,8 @@ upload_and_die(uint16_t port)
 }
 
 static bool
-receive_and_die(void *opaque, const LinkPeer *peer, const char *vm_uuid, ChangeLogSource log, int64_t age_usec,
-                const char *pass_token, uint64_t resume_at, LinkPosition *ret_position, GError **error)
+receive_and_die(void *opaque, const LinkPeer *peer, const char *vm_uuid, ChangeLogSource log, const LinkStream *stream,
+                LinkPosition *ret_position, GError **error)
 {
     char buffer[65536];
     log.read(log.opaque, buffer, sizeof buffer, error);
@@ -431,7 +569,7 @@ test_killed_server(void)
 
     g_autoptr(LinkClient) client = client_new((uint16_t)port);
     g_autoptr(GError) error = NULL;
-    g_autoptr(LinkUpload) upload = link_client_send_log(client, VM, &log_header, 0, NULL, 0, &error);
+    g_autoptr(LinkUpload) upload = link_client_send_log(client, VM, &log_header, 0, NULL, &error);
     g_assert_no_error(error);
     ChangeLogSink sink = link_upload_sink(upload);
     g_autofree char *piece = g_malloc0(1 << 20);
@@ -602,7 +740,7 @@ test_own_mistakes(void)
     g_assert_false(link_client_offer(client, &offer, &position, &error));
     g_assert_error(error, LINK_ERROR, LINK_ERROR_PROTOCOL);
     g_clear_error(&error);
-    g_assert_null(link_client_send_log(client, VM, &log_header, 0, "a\r\nX-Evil: 1", 0, &error));
+    g_assert_null(link_client_send_log(client, VM, &log_header, 0, "a\r\nX-Evil: 1", &error));
     g_assert_error(error, LINK_ERROR, LINK_ERROR_PROTOCOL);
     g_clear_error(&error);
     g_assert_cmpuint(seen.calls, ==, 0);
@@ -663,6 +801,9 @@ main(int argc, char **argv)
     }
     g_test_add_func("/link/round-trips", test_round_trips);
     g_test_add_func("/link/log-arrives-as-sent", test_log);
+    g_test_add_func("/link/broken-log-goes-on", test_resumed_log);
+    g_test_add_func("/link/goes-on-only-from-what-is-held", test_resume_too_far);
+    g_test_add_func("/link/position-with-a-partial-log", test_partial_position);
     g_test_add_func("/link/errors-keep-code-and-text", test_errors);
     g_test_add_func("/link/refused-log-tells-why", test_refused_log);
     g_test_add_func("/link/unread-log-is-not-acknowledged", test_unread_log);
@@ -678,6 +819,7 @@ main(int argc, char **argv)
     link_offer_clear(&seen.offer);
     g_free(seen.read_error);
     g_free(seen.token);
+    g_free(seen.id);
     g_byte_array_unref(seen.log);
     g_free(folder);
     return result;

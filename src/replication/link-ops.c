@@ -153,19 +153,15 @@ note_room(Member *member, const GError *cause)
 }
 
 static bool
-op_receive(void *opaque, const LinkPeer *peer, const char *vm_uuid, ChangeLogSource log, int64_t age_usec,
-           const char *pass_token, uint64_t resume_at, LinkPosition *ret_position, GError **error)
+op_receive(void *opaque, const LinkPeer *peer, const char *vm_uuid, ChangeLogSource log, const LinkStream *stream,
+           LinkPosition *ret_position, GError **error)
 {
     g_autoptr(Member) member = find_bound(opaque, peer, vm_uuid, error);
     if (member == NULL)
         return false;
-    if (resume_at != 0) {
-        g_set_error(error, LINK_ERROR, LINK_ERROR_MISFIT, "nothing is kept of an interrupted stream; send the log from its start");
-        return false;
-    }
     g_autoptr(GError) cause = NULL;
     ReplicaLimits limits = entry_limits_of(member);
-    bool good = replica_receive(member->replica, log, age_usec, pass_token, &limits, ret_position, &cause);
+    bool good = replica_receive(member->replica, log, stream, &limits, ret_position, &cause);
     note_room(member, cause);
     if (good)
         return true;

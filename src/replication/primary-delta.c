@@ -11,7 +11,7 @@ send_delta(Primary *self, Moment *moment, const StoreRelationship *row, GHashTab
 {
     ChangeLogHeader header;
     primary_fill_header(self, row, moment, CHANGE_LOG_DELTA, row->position + 1, POINT_KIND_STANDARD, &header);
-    if (!primary_sending_begin(self, &header, moment_taken(moment), NULL, sending, error))
+    if (!primary_sending_begin(self, &header, moment, NULL, sending, error))
         return false;
     for (unsigned i = 0; i < moment_disk_count(moment); i++) {
         SendExtents send = { .primary = self, .moment = moment, .disk = i, .writer = sending->writer };
@@ -20,7 +20,7 @@ send_delta(Primary *self, Moment *moment, const StoreRelationship *row, GHashTab
     }
     if (blobs != NULL && !primary_write_blobs(sending->writer, blobs, error))
         return false;
-    return moment_finish(moment, error) && primary_sending_finish(self, sending, ret_position, error);
+    return moment_finish(moment, error) && primary_sending_finish(sending, ret_position, error);
 }
 
 bool
@@ -114,9 +114,10 @@ primary_run_delta(Primary *self, const StoreRelationship *row, char *const *targ
     bool good = changed_blobs(self, row, &blobs, &blob_hash, error) &&
                 send_delta(self, moment, row, blobs, &sending, &position, error) &&
                 primary_note_acknowledged(self, moment, &sending, row->position + 1, checkpoint, blob_hash, error);
-    primary_sending_clear(&sending);
-    if (!good)
+    /* What became of the moment while the link was away says nothing of the size of the cycle. */
+    if (!good && !sending.lost)
         moment_explain(moment, error);
+    primary_sending_clear(&sending);
     g_free(self->sent_marker);
     self->sent_marker = good ? g_strdup(moment_marker(moment)) : NULL;
     bool made = moment_made_checkpoint(moment);

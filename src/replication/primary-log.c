@@ -38,26 +38,50 @@ primary_fill_header(const Primary *self, const StoreRelationship *row, const Mom
     }
 }
 
+static bool
+sending_write(void *opaque, const void *data, size_t length, GError **error)
+{
+    Sending *sending = opaque;
+    GError *cause = NULL;
+    ChangeLogSink sink = link_upload_sink(sending->upload);
+    return sink.write(sink.opaque, data, length, &cause) || primary_sending_resume(sending, cause, error);
+}
+
 bool
-primary_sending_begin(Primary *self, const ChangeLogHeader *header, int64_t taken_usec, const char *token, Sending *sending,
-              GError **error)
+primary_sending_begin(Primary *self, const ChangeLogHeader *header, Moment *moment, const char *token, Sending *sending,
+                      GError **error)
 {
     g_autoptr(RelationshipSettings) settings = relationship_settings(self->relationship);
-    sending->upload = link_client_send_log(self->client, relationship_vm(self->relationship), header, taken_usec, token, 0,
-                                           error);
+    sending->primary = self;
+    sending->moment = moment;
+    sending->base = header->base;
+    sending->position = header->position;
+    sending->upload = link_client_send_log(self->client, relationship_vm(self->relationship), header,
+                                           moment_taken(moment), token, error);
     if (sending->upload == NULL)
         return false;
-    sending->writer = change_log_writer_new(link_upload_sink(sending->upload), header, settings->compression_enabled, error);
+    ChangeLogSink sink = { .write = sending_write, .opaque = sending };
+    sending->writer = change_log_writer_new(sink, header, settings->compression_enabled, error);
     return sending->writer != NULL;
 }
 
 /* Bytes count as sent even when the log is not acknowledged. */
 bool
-primary_sending_finish(Primary *self, Sending *sending, LinkPosition *ret_position, GError **error)
+primary_sending_finish(Sending *sending, LinkPosition *ret_position, GError **error)
 {
-    bool good = change_log_writer_end(sending->writer, sending->digest, error) &&
-                link_upload_finish(sending->upload, ret_position, error);
-    return good;
+    if (!change_log_writer_end(sending->writer, sending->digest, error))
+        return false;
+    sending->ended = true;
+    GError *cause = NULL;
+    while (!link_upload_finish(sending->upload, ret_position, &cause)) {
+        if (!primary_sending_resume(sending, g_steal_pointer(&cause), error))
+            return false;
+        if (sending->arrived) {
+            *ret_position = sending->answer;
+            break;
+        }
+    }
+    return true;
 }
 
 /* Writes the grains of a piece whose hash differs from the peer's, joining neighbours. */

@@ -73,6 +73,26 @@ ask_hashes(Primary *self, const char *vm_uuid, const char *disk, uint64_t offset
     return self->asker != NULL && link_client_hashes(self->asker, vm_uuid, disk, offset, length, ret_hashes, error);
 }
 
+/* The question goes over a connection of its own, which breaks together with that of the log. */
+static bool
+ask_hashes_patiently(Pass *pass, const char *disk, uint64_t offset, uint64_t length, GByteArray **ret_hashes,
+                     GError **error)
+{
+    Primary *self = pass->primary;
+    Patience patience = primary_patience();
+    g_autoptr(GError) cause = NULL;
+    while (!ask_hashes(self, pass->row->vm_uuid, disk, offset, length, ret_hashes, &cause)) {
+        if (!g_error_matches(cause, LINK_ERROR, LINK_ERROR_UNREACHABLE) ||
+            !primary_wait_for_link(self, pass->moment, &patience)) {
+            g_propagate_error(error, g_steal_pointer(&cause));
+            return false;
+        }
+        g_clear_pointer(&self->asker, link_client_free);
+        g_clear_error(&cause);
+    }
+    return true;
+}
+
 /* Sends what it may of a window and takes that off the plan in memory. */
 static bool
 send_window(Pass *pass, unsigned index, int64_t stop_usec, Sending *sending, bool *ret_stopped, GError **error)
@@ -84,7 +104,7 @@ send_window(Pass *pass, unsigned index, int64_t stop_usec, Sending *sending, boo
     g_autoptr(ExtentSet) part = next_window(planned->todo, &window);
     if (pass->plan->compare) {
         uint64_t length = MIN(disk->size_bytes - window, WINDOW_BYTES);
-        if (!ask_hashes(pass->primary, pass->row->vm_uuid, disk->id, window, length, &hashes, error))
+        if (!ask_hashes_patiently(pass, disk->id, window, length, &hashes, error))
             return false;
     }
     SendExtents send = { .primary = pass->primary, .moment = pass->moment, .disk = index, .writer = sending->writer,
@@ -122,9 +142,9 @@ send_pass(Pass *pass, const char *token, Sending *sending, GError **error)
     LinkPosition position;
     ChangeLogHeader header;
     primary_fill_header(pass->primary, pass->row, pass->moment, pass->kind, pass->position, POINT_KIND_NONE, &header);
-    return primary_sending_begin(pass->primary, &header, moment_taken(pass->moment), token, sending, error) &&
+    return primary_sending_begin(pass->primary, &header, pass->moment, token, sending, error) &&
            send_plan(pass, sending, error) && moment_finish(pass->moment, error) &&
-           primary_sending_finish(pass->primary, sending, &position, error);
+           primary_sending_finish(sending, &position, error);
 }
 
 /* The closing log has no extents: it says that with the passes before it the copy is that of the moment. */
@@ -138,8 +158,8 @@ send_closing(Pass *pass, const char *token, Sending *sending, char **ret_blob_ha
         return false;
     *ret_blob_hash = primary_hash_of_blobs(blobs);
     primary_fill_header(pass->primary, pass->row, pass->moment, pass->kind, pass->position, POINT_KIND_STANDARD, &header);
-    return primary_sending_begin(pass->primary, &header, moment_taken(pass->moment), token, sending, error) &&
-           primary_write_blobs(sending->writer, blobs, error) && primary_sending_finish(pass->primary, sending, &position, error);
+    return primary_sending_begin(pass->primary, &header, pass->moment, token, sending, error) &&
+           primary_write_blobs(sending->writer, blobs, error) && primary_sending_finish(sending, &position, error);
 }
 
 static bool

@@ -1,5 +1,5 @@
 /* primary-private: the inside of a Primary, for the files that make it up: primary.c (agreements, what to do now), primary-log.c
- * (one log on its way), primary-delta.c (a cycle), primary-pass.c (first copy and resynchronization).
+ * (one log on its way), primary-resume.c (over a link that breaks), primary-delta.c (a cycle), primary-pass.c (first copy and resynchronization).
  */
 #pragma once
 
@@ -21,10 +21,19 @@ struct Primary {
     char         *planned_marker; /* the VM is off and what is dirty in that is in the plan, or was sent */
 };
 
+/* One log on its way; stays where it is from begin to clear. */
 typedef struct {
+    Primary         *primary;
+    Moment          *moment;
     LinkUpload      *upload;
     ChangeLogWriter *writer;
+    uint64_t         base, position;
+    unsigned         breaks;  /* of its streams */
+    bool             lost;    /* the last of them was for good */
+    bool             ended;   /* END is written: the digest is known */
     uint8_t          digest[CHANGE_LOG_DIGEST_SIZE];
+    bool             arrived; /* whole, but its acknowledgement was lost; `answer` stands for it */
+    LinkPosition     answer;
 } Sending;
 
 /* ---- primary.c ---- */
@@ -44,10 +53,10 @@ void primary_sending_clear(Sending *sending);
 void primary_fill_header(const Primary *self, const StoreRelationship *row, const Moment *moment,
                          ChangeLogKind kind, uint64_t position, PointKind point, ChangeLogHeader *header);
 /* Connects and writes the header; clear @sending whatever comes of it. */
-bool primary_sending_begin(Primary *self, const ChangeLogHeader *header, int64_t taken_usec, const char *token,
+bool primary_sending_begin(Primary *self, const ChangeLogHeader *header, Moment *moment, const char *token,
                            Sending *sending, GError **error);
 /* END, then waits for the acknowledgement. */
-bool primary_sending_finish(Primary *self, Sending *sending, LinkPosition *ret_position, GError **error);
+bool primary_sending_finish(Sending *sending, LinkPosition *ret_position, GError **error);
 /* Where extents of one disk go, and how long that may take. */
 typedef struct {
     Primary         *primary;
@@ -74,6 +83,18 @@ void primary_drop_checkpoints(const ReplicationContext *context, const char *vm_
                               const char *keep_too);
 /* Bytes count as sent even when the log is not acknowledged. */
 void primary_add_sent(Primary *self, StoreRelationship *row, const Sending *sending);
+
+/* ---- primary-resume.c ---- */
+/* How long a broken connection is waited for while a moment is held. */
+typedef struct {
+    int64_t stop_usec, pause_usec;
+} Patience;
+Patience primary_patience(void);
+/* Pauses. False when waiting is of no use any more: time is up, an operation wants the VM, or the moment is lost. */
+bool     primary_wait_for_link(Primary *self, Moment *moment, Patience *patience);
+/* The stream broke with @cause (taken): goes on with the log in a new one, from where the replica has it. All that was
+ * written to the sink is sent then, unless @sending has `arrived`. */
+bool     primary_sending_resume(Sending *sending, GError *cause, GError **error);
 
 /* ---- primary-delta.c ---- */
 bool primary_run_delta(Primary *self, const StoreRelationship *row, char *const *targets, GError **error);

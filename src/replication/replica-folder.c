@@ -57,6 +57,12 @@ replica_resync_staging_path(const char *folder)
 }
 
 char *
+replica_incoming_path(const char *folder)
+{
+    return g_build_filename(folder, "staging", "incoming.part", NULL);
+}
+
+char *
 replica_undo_path(const char *folder, const StoreUndo *undo)
 {
     return g_strdup_printf("%s/undo/%" PRIu64 "-%" PRIu64 "-%u.log", folder, undo->base, undo->position, undo->pass);

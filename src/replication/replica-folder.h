@@ -5,6 +5,7 @@
  *   FOLDER/failover/blobs/NAME          blobs of the point that was failed over to
  *   FOLDER/blobs/NAME                   domain XML, firmware variables, TPM state: latest
  *   FOLDER/staging/POSITION.log         received, not yet applied
+ *   FOLDER/staging/incoming.part        a log on its way
  *   FOLDER/undo/BASE-POSITION-PASS.log  takes the disks back
  *   FOLDER/position                     what the disks hold, for comparison with the store
  *   FOLDER/made-as                      whose making it was (replica-making.h)
@@ -23,6 +24,7 @@ char *replica_failover_blob_folder(const char *folder);
 char *replica_staging_folder(const char *folder);
 char *replica_staging_path(const char *folder, uint64_t position);
 char *replica_resync_staging_path(const char *folder);
+char *replica_incoming_path(const char *folder);
 char *replica_undo_path(const char *folder, const StoreUndo *undo);
 /* Sockets and pid file of its storage daemon. */
 char *replica_run_folder(const ReplicationContext *context, const char *vm_uuid);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "replication/disk-target.h"
+#include "replication/incoming.h"
 #include "replication/replica.h"
 
 struct Replica {
@@ -13,7 +14,9 @@ struct Replica {
     void (*wake)(void *opaque);
     void *wake_opaque;
 
-    GMutex receive_lock; /* one stream at a time; taken before any lock of the relationship */
+    GMutex    receive_lock;
+    bool      receiving; /* under receive_lock: who has set it has `incoming`; while it is not set, who has the lock */
+    Incoming *incoming;  /* a log on its way, or what is kept of one */
     GMutex backlog_lock;
     GCond  applied;      /* signalled with backlog_lock when a log was applied */
 

@@ -9,11 +9,11 @@
 #include "util/log.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
 #define BACKLOG_MAX        16                        /* received but unapplied logs; part of the failover time */
+#define KEPT_USEC          (2 * 60 * G_USEC_PER_SEC) /* of a broken log; its sender gives up earlier */
 
 static bool
 refuse(GError **error, int code, const char *format, ...) G_GNUC_PRINTF(3, 4);
@@ -96,20 +96,6 @@ check_state(const StoreRelationship *row, ChangeLogKind kind, GError **error)
         return refuse(error, LINK_ERROR_STATE, "the replica is failed over: changes are held back until it is reverted");
     return refuse(error, LINK_ERROR_STATE, "the replica does not take this now, its state: %s",
                   replication_state_name(row->state));
-}
-
-/* Copies what a reader takes from a source into a sink. */
-typedef struct {
-    ChangeLogSource source;
-    ChangeLogSink   sink;
-} Tee;
-
-static ssize_t
-tee_read(void *opaque, void *buffer, size_t length, GError **error)
-{
-    Tee *tee = opaque;
-    ssize_t n = tee->source.read(tee->source.opaque, buffer, length, error);
-    return n <= 0 || tee->sink.write(tee->sink.opaque, buffer, (size_t)n, error) ? n : -1;
 }
 
 static bool
@@ -418,38 +404,57 @@ check_header(Replica *self, const StoreRelationship *row, const ChangeLogHeader 
     return same_disks(row, header, error) && check_sizes(self, row, header, limits, error);
 }
 
+/* Takes a log of which the header was read already, from the staged file on. */
 static bool
-receive_staged(Replica *self, const StoreRelationship *row, Replay *replay, int64_t captured_usec, const char *token,
-               const ReplicaLimits *limits, GError **error)
+receive_staged_log(Replica *self, const StoreRelationship *row, ChangeLogReader *reader, const LinkStream *stream,
+                   int64_t captured_usec, GError **error)
+{
+    g_autofree char *part = replica_incoming_path(row->folder);
+    int fd = incoming_fd(self->incoming);
+    if (change_log_reader_header(reader)->kind == CHANGE_LOG_DELTA)
+        return receive_delta(self, row, reader, part, fd, captured_usec, error);
+    return receive_resync(self, row, reader, part, fd, captured_usec, stream->pass_token, error);
+}
+
+static bool
+receive_staged(Replica *self, const StoreRelationship *row, Replay *replay, const LinkStream *stream,
+               const ReplicaLimits *limits, int64_t captured_usec, GError **error)
 {
     SpaceWatch watch;
-    if (!space_watch_begin(&watch, self->context, row->folder, limits, error))
+    ChangeLogSource source = { replay_read, replay };
+    if (!space_watch_begin(&watch, self->context, row->folder, limits, error) ||
+        !incoming_begin(self->incoming, stream->id, source, &watch, error))
         return false;
-    g_autofree char *part = g_build_filename(row->folder, "staging", "incoming.part", NULL);
-    int fd = open(part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    SpaceSink sink = { &watch, change_log_sink_fd(&fd) };
-    Tee tee = { { replay_read, replay }, space_sink(&sink) };
-    if (fd < 0)
-        return refuse(error, LINK_ERROR_FAILED, "cannot create '%s': %s", part, g_strerror(errno));
-    ChangeLogSource source = { tee_read, &tee };
-    g_autoptr(ChangeLogReader) reader = change_log_reader_new(source, error);
-    bool good = false;
-    if (reader != NULL) {
-        bool delta = change_log_reader_header(reader)->kind == CHANGE_LOG_DELTA;
-        good = delta ? receive_delta(self, row, reader, part, fd, captured_usec, error)
-                     : receive_resync(self, row, reader, part, fd, captured_usec, token, error);
-    }
-    close(fd);
-    if (!good)
-        unlink(part);
+    g_autoptr(ChangeLogReader) reader = change_log_reader_new(incoming_source(self->incoming), error);
+    bool good = reader != NULL && receive_staged_log(self, row, reader, stream, captured_usec, error);
+    incoming_end(self->incoming, reader, good);
+    return good;
+}
+
+/* The rest of a log whose stream broke. Whether it is still wanted is asked anew. */
+static bool
+receive_rest(Replica *self, ChangeLogSource rest, const LinkStream *stream, const ReplicaLimits *limits,
+             int64_t captured_usec, GError **error)
+{
+    SpaceWatch watch;
+    g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
+    if (!space_watch_begin(&watch, self->context, row->folder, limits, error) ||
+        !incoming_resume(self->incoming, stream->id, stream->resume_at, rest, &watch, error))
+        return false;
+    g_autoptr(ChangeLogReader) reader = change_log_reader_new(incoming_source(self->incoming), error);
+    bool good = reader != NULL && check_header(self, row, change_log_reader_header(reader), limits, error) &&
+                receive_staged_log(self, row, reader, stream, captured_usec, error);
+    incoming_end(self->incoming, reader, good);
     return good;
 }
 
 static bool
-receive_locked(Replica *self, ChangeLogSource log, int64_t age_usec, const char *token, const ReplicaLimits *limits,
-               GError **error)
+receive_stream(Replica *self, ChangeLogSource log, const LinkStream *stream, const ReplicaLimits *limits, GError **error)
 {
-    int64_t captured = g_get_monotonic_time() - MAX(age_usec, 0);
+    int64_t captured = g_get_monotonic_time() - MAX(stream->age_usec, 0);
+    if (stream->resume_at > 0)
+        return receive_rest(self, log, stream, limits, captured, error);
+    incoming_drop(self->incoming, 0);
     g_autoptr(GByteArray) seen = g_byte_array_new();
     Recorder recorder = { log, seen };
     ChangeLogSource recording = { recorder_read, &recorder };
@@ -462,28 +467,71 @@ receive_locked(Replica *self, ChangeLogSource log, int64_t age_usec, const char 
         return false;
     Replay replay = { seen, 0, log };
     if (header.kind == CHANGE_LOG_INITIAL)
-        return receive_initial(self, row, &header, &replay, token, captured, error);
-    return receive_staged(self, row, &replay, captured, token, limits, error);
+        return receive_initial(self, row, &header, &replay, stream->pass_token, captured, error);
+    return receive_staged(self, row, &replay, stream, limits, captured, error);
+}
+
+/* One stream at a time. */
+static bool
+begin_stream(Replica *self)
+{
+    g_mutex_lock(&self->receive_lock);
+    bool good = !self->receiving;
+    self->receiving = true;
+    g_mutex_unlock(&self->receive_lock);
+    return good;
+}
+
+static void
+end_stream(Replica *self)
+{
+    g_mutex_lock(&self->receive_lock);
+    self->receiving = false;
+    g_mutex_unlock(&self->receive_lock);
 }
 
 bool
-replica_receive(Replica *self, ChangeLogSource log, int64_t age_usec, const char *pass_token, const ReplicaLimits *limits,
+replica_receive(Replica *self, ChangeLogSource log, const LinkStream *stream, const ReplicaLimits *limits,
                 LinkPosition *ret_position, GError **error)
 {
-    if (!g_mutex_trylock(&self->receive_lock))
+    if (!begin_stream(self))
         return refuse(error, LINK_ERROR_STATE, "another log of this VM is being received");
-    bool good = receive_locked(self, log, age_usec, pass_token, limits, error);
-    g_mutex_unlock(&self->receive_lock);
+    bool good = receive_stream(self, log, stream, limits, error);
+    end_stream(self);
     if (good)
         replica_position(self, ret_position);
     return good;
 }
 
 void
+replica_drop_stale(Replica *self)
+{
+    g_mutex_lock(&self->receive_lock);
+    if (!self->receiving)
+        incoming_drop(self->incoming, KEPT_USEC);
+    g_mutex_unlock(&self->receive_lock);
+}
+
+static void
+tell_partial(Replica *self, LinkPosition *position)
+{
+    IncomingKept kept = { .id = "" };
+    g_mutex_lock(&self->receive_lock);
+    position->receiving = self->receiving;
+    if (!self->receiving)
+        kept = incoming_kept(self->incoming);
+    g_mutex_unlock(&self->receive_lock);
+    memcpy(position->partial_id, kept.id, sizeof position->partial_id);
+    position->partial_bytes = kept.bytes;
+    position->partial_records = kept.records;
+}
+
+void
 replica_position(Replica *self, LinkPosition *ret_position)
 {
-    g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
     memset(ret_position, 0, sizeof *ret_position);
+    tell_partial(self, ret_position); /* before the row: a log that ended in between is in there then */
+    g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
     ret_position->state = row->state;
     g_strlcpy(ret_position->lineage, row->lineage, sizeof ret_position->lineage);
     ret_position->initial_complete = row->initial_complete;

@@ -25,6 +25,9 @@ replica_new(const ReplicationContext *context, Relationship *relationship, void 
     self->wake = wake;
     self->wake_opaque = opaque;
     g_mutex_init(&self->receive_lock);
+    g_autoptr(StoreRelationship) row = relationship_row(relationship);
+    g_autofree char *part = replica_incoming_path(row->folder);
+    self->incoming = incoming_new(part);
     g_mutex_init(&self->backlog_lock);
     g_cond_init(&self->applied);
     return self;
@@ -43,6 +46,7 @@ replica_unref(Replica *self)
     if (self == NULL || !g_atomic_int_dec_and_test(&self->references))
         return;
     replica_close_disks(self);
+    incoming_free(self->incoming);
     change_log_captured_free(self->captured);
     relationship_unref(self->relationship);
     g_mutex_clear(&self->receive_lock);

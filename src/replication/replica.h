@@ -40,9 +40,12 @@ bool replica_define(const ReplicationContext *context, const StoreRelationship *
 bool replica_make_overlays(const StoreRelationship *row, GError **error);
 
 /* From the link. @limits (nullable): what more than the file system holds it back. */
-bool replica_receive(Replica *self, ChangeLogSource log, int64_t age_usec, const char *pass_token, const ReplicaLimits *limits,
+bool replica_receive(Replica *self, ChangeLogSource log, const LinkStream *stream, const ReplicaLimits *limits,
                      LinkPosition *ret_position, GError **error);
 bool replica_hashes(Replica *self, const char *disk, uint64_t offset, uint64_t length, GByteArray *hashes, GError **error);
 void replica_position(Replica *self, LinkPosition *ret_position);
+
+/* Now and then: drops what is kept of a broken log whose sender surely has given it up. */
+void replica_drop_stale(Replica *self);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Replica, replica_unref)

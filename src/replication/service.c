@@ -222,6 +222,8 @@ reschedule(Member *member, CycleResult result, int64_t started_usec)
 static CycleResult
 work_on(Member *member, GError **error)
 {
+    if (member->replica != NULL)
+        replica_drop_stale(member->replica);
     if (!relationship_begin_work(member->relationship))
         return CYCLE_YIELDED;
     CycleResult result;

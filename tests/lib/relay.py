@@ -20,6 +20,7 @@ class Relay:
         self.is_holding = threading.Event()
         self.goes_on = threading.Event()
         self.goes_on.set()
+        self.cut_at = None       # forward bytes after which it cuts itself
         self.lock = threading.Lock()
         self.pairs = set()
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -62,6 +63,10 @@ class Relay:
                         self.hold_at = None
                         self.goes_on.clear()
                         self.is_holding.set()
+                    cut = self.cut_at is not None and self.forward_bytes >= self.cut_at
+                if cut:
+                    self.cut_at = None
+                    self.cut()
                 self.goes_on.wait()
         self._end(pair)
 
@@ -80,6 +85,10 @@ class Relay:
             pairs = list(self.pairs)
         for pair in pairs:
             self._end(pair)
+
+    def cut_after(self, count):
+        """cut() by itself as soon as @count more bytes went forward."""
+        self.cut_at = self.forward_bytes + count
 
     def mend(self):
         self.is_cut = False
