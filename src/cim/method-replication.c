@@ -88,6 +88,15 @@ revert_failover(MethodCall *call, GError **error)
 }
 
 static bool
+commit_failover(MethodCall *call, GError **error)
+{
+    g_autoptr(VmView) vm = argument_vm(call, "ComputerSystem", error);
+    Caller caller = { call->user };
+
+    return vm != NULL && failover_commit(call->service, &caller, vm->uuid, &call->job, error);
+}
+
+static bool
 remove_relationship(MethodCall *call, GError **error)
 {
     g_autoptr(VmView) vm = argument_vm(call, "ComputerSystem", error);
@@ -171,7 +180,7 @@ const MethodRow replication_methods[] = {
     { SERVICE, "Resynchronize", CIM_ROLE_OPERATOR, resynchronize },
     { SERVICE, "InitiateFailover", CIM_ROLE_OPERATOR, initiate_failover },
     { SERVICE, "RevertFailover", CIM_ROLE_OPERATOR, revert_failover },
-    UNSUPPORTED("CommitFailover", CIM_ROLE_OPERATOR),
+    { SERVICE, "CommitFailover", CIM_ROLE_OPERATOR, commit_failover },
     UNSUPPORTED("TestReplicaSystem", CIM_ROLE_OPERATOR),
     UNSUPPORTED("SetFailoverNetworkAdapterSettings", CIM_ROLE_ADMINISTRATOR),
     UNSUPPORTED("InitiateFailback", CIM_ROLE_OPERATOR),

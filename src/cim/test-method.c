@@ -190,6 +190,8 @@ test_codes_of_the_service_pass_through(Fixture *fixture, const void *data)
     g_assert_cmpuint(fixture->code, ==, 0);
     g_assert_true(out(fixture, "Job")->is_null);
     assert_call(fixture, "revert", TEST_REPLICA);
+    INVOKE(SERVICE, "CommitFailover", "ComputerSystem", VM(TEST_REPLICA));
+    assert_call(fixture, "commit", TEST_REPLICA);
 }
 
 /* ---- create ---- */
@@ -444,7 +446,7 @@ test_roles(Fixture *fixture, const void *data)
 
 static const char *const not_supported[] = {
     "ModifyReplicationSettings", "ReverseReplicationRelationship", "ChangeReplicationModeToPrimary", "ImportInitialReplica",
-    "CommitFailover", "TestReplicaSystem", "SetFailoverNetworkAdapterSettings", "InitiateFailback",
+    "TestReplicaSystem", "SetFailoverNetworkAdapterSettings", "InitiateFailback",
     "SetAuthorizationEntry", "TestReplicationConnection", "GetSystemCertificates",
     "GetReplicationStatistics", "GetReplicationStatisticsEx", "ResetReplicationStatistics", "ResetReplicationStatisticsEx",
 };

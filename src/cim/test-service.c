@@ -399,6 +399,12 @@ failover_initiate(ReplicationService *self, const Caller *caller, const char *vm
 }
 
 bool
+failover_commit(ReplicationService *self, const Caller *caller, const char *vm_uuid, Job **ret_job, GError **error)
+{
+    return do_call(self, "commit", caller, vm_uuid, JOB_COMMIT_FAILOVER, ret_job, error);
+}
+
+bool
 failover_revert(ReplicationService *self, const Caller *caller, const char *vm_uuid, Job **ret_job, GError **error)
 {
     return do_call(self, "revert", caller, vm_uuid, JOB_REVERT_FAILOVER, ret_job, error);

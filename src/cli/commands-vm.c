@@ -340,6 +340,22 @@ command_revert(Session *session, const CommandLine *line, GError **error)
     return result != CALL_FAILED;
 }
 
+bool
+command_commit(Session *session, const CommandLine *line, GError **error)
+{
+    g_autoptr(SessionVm) vm = session_find_vm(session, command_line_word(line, 0), error);
+    g_autoptr(WsmanArguments) arguments = wsman_arguments_new();
+    CallResult result;
+
+    if (vm == NULL)
+        return false;
+    result = call_service(session, vm, line, "CommitFailover", "Committing the failover of", "The VM must be failed over", arguments,
+                          error);
+    if (result == CALL_DONE)
+        session_say(session, "The failover of VM '%s' is committed; there is no way back", vm->name);
+    return result != CALL_FAILED;
+}
+
 /* ---- power ---- */
 
 bool

@@ -92,6 +92,7 @@ static const Command table[] = {
       OPTIONS(failover_options, detach_options), command_failover },
     { "revert", "VM", 1, 1, "Take a failover back: what the VM wrote since is dropped, replication goes on.", WORKING,
       command_revert },
+    { "commit", "VM", 1, 1, "Make a failover final: what the VM wrote is its disk, recovery points go.", WORKING, command_commit },
     { "start", "VM", 1, 1, "Start a VM.", WORKING, command_start },
     { "stop", "VM", 1, 1, "Stop a VM: ask the guest to shut down, or cut its power.",
       OPTIONS(stop_options, timeout_options, detach_options), command_stop },

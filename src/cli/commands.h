@@ -24,6 +24,7 @@ bool command_resync(Session *session, const CommandLine *line, GError **error);
 bool command_resume(Session *session, const CommandLine *line, GError **error);
 bool command_remove(Session *session, const CommandLine *line, GError **error);
 bool command_failover(Session *session, const CommandLine *line, GError **error);
+bool command_commit(Session *session, const CommandLine *line, GError **error);
 bool command_revert(Session *session, const CommandLine *line, GError **error);
 bool command_start(Session *session, const CommandLine *line, GError **error);
 bool command_stop(Session *session, const CommandLine *line, GError **error);

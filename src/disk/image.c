@@ -139,6 +139,60 @@ image_bitmap_remove(const char *path, const char *name, GError **error)
     return tool_check_present(path, error) && tool_run(argv, NULL, NULL, error);
 }
 
+static bool
+has_bitmap(const ImageInfo *info, const char *name)
+{
+    return g_strv_contains((const char *const *)info->bitmaps, name);
+}
+
+bool
+image_bitmap_merge(const char *path, const char *name, const char *from_path, GError **error)
+{
+    g_autoptr(ImageInfo) info = NULL;
+    if (!image_info(path, "qcow2", false, &info, error) || (!has_bitmap(info, name) && !image_bitmap_add(path, name, error)))
+        return false;
+    g_autofree char *image = tool_image_name(path, "qcow2", NODE_WRITABLE);
+    g_autofree char *from = tool_image_name(from_path, "qcow2", NODE_READ_ONLY);
+    const char *argv[] = { "qemu-img", "bitmap", "--merge", name, "-b", from, "--", image, name, NULL };
+    return tool_check_present(from_path, error) && tool_run(argv, NULL, NULL, error);
+}
+
+/* An overlay with the image below it named, whatever its header says. */
+static char *
+overlay_name(const char *overlay, const char *base)
+{
+    g_autofree char *top_path = tool_absolute_path(overlay), *base_path = tool_absolute_path(base);
+    JsonObject *top = tool_format_node("qcow2", NULL, tool_file_node(top_path, NULL, NODE_WRITABLE), NODE_WRITABLE);
+    json_object_set_object_member(top, "backing", tool_format_node("qcow2", NULL, tool_file_node(base_path, NULL, NODE_WRITABLE),
+                                                                   NODE_FOLLOW_HEADER));
+    g_autofree char *json = tool_json(top);
+    return g_strconcat("json:", json, NULL);
+}
+
+static bool
+image_resize(const char *path, uint64_t size, GError **error)
+{
+    g_autofree char *image = tool_image_name(path, "qcow2", NODE_WRITABLE | NODE_FOLLOW_HEADER);
+    g_autofree char *size_text = g_strdup_printf("%" G_GUINT64_FORMAT, size);
+    const char *argv[] = { "qemu-img", "resize", "-q", "--shrink", "--", image, size_text, NULL };
+    return tool_run(argv, NULL, NULL, error);
+}
+
+bool
+image_commit(const char *overlay, const char *base, GError **error)
+{
+    g_autoptr(ImageInfo) top = NULL;
+    g_autoptr(ImageInfo) below = NULL;
+    if (!image_info(overlay, "qcow2", false, &top, error) || !tool_check_self_contained(base, "qcow2", error))
+        return false;
+    g_autofree char *image = overlay_name(overlay, base);
+    /* -d: what is in the overlay stays, so that a repetition writes the same. */
+    const char *argv[] = { "qemu-img", "commit", "-q", "-d", "--", image, NULL };
+    if (!tool_run(argv, NULL, NULL, error) || !image_info(base, "qcow2", false, &below, error))
+        return false;
+    return below->virtual_size == top->virtual_size || image_resize(base, top->virtual_size, error);
+}
+
 bool
 image_check(const char *path, const char *format, GError **error)
 {

@@ -1,8 +1,7 @@
-#include "failover/failover.h"
+#include "failover/failover-private.h"
 
 #include "failover/overlay.h"
 #include "replication/replica-folder.h"
-#include "replication/service-private.h"
 #include "replication/tpm-state.h"
 #include "util/log.h"
 
@@ -18,8 +17,8 @@ not_off(const VirtDomain *domain)
                                          "is running; turn it off first";
 }
 
-static Member *
-find_replica(ReplicationService *self, const char *vm_uuid, const char *what, GError **error)
+Member *
+failover_find_replica(ReplicationService *self, const char *vm_uuid, const char *what, bool must_be_off, GError **error)
 {
     g_autoptr(VirtDomain) domain = service_find_domain(self, vm_uuid, error);
     if (domain == NULL)
@@ -36,7 +35,7 @@ find_replica(ReplicationService *self, const char *vm_uuid, const char *what, GE
                            "cannot %s: VM '%s' is the primary here; do it on the host that holds its replica", what, domain->name);
         return NULL;
     }
-    if (not_off(domain) != NULL) {
+    if (must_be_off && not_off(domain) != NULL) {
         replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
                            "cannot %s: VM '%s' %s", what, domain->name, not_off(domain));
         return NULL;
@@ -44,8 +43,8 @@ find_replica(ReplicationService *self, const char *vm_uuid, const char *what, GE
     return g_steal_pointer(&member);
 }
 
-static Job *
-add_job(Member *member, JobType type, const char *what, const char *owner)
+Job *
+failover_add_job(Member *member, JobType type, const char *what, const char *owner)
 {
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
     g_autofree char *description = g_strdup_printf("%s '%s'", what, row->vm_name);
@@ -300,7 +299,7 @@ failover_initiate(ReplicationService *service, const Caller *caller, const char 
                   Job **ret_job, GError **error)
 {
     *ret_job = NULL;
-    g_autoptr(Member) member = find_replica(service, vm_uuid, "fail over", error);
+    g_autoptr(Member) member = failover_find_replica(service, vm_uuid, "fail over", true, error);
     if (member == NULL || !relationship_begin_operation(member->relationship, "fail over", error))
         return false;
     GError *cause = NULL;
@@ -308,7 +307,7 @@ failover_initiate(ReplicationService *service, const Caller *caller, const char 
         relationship_end_operation(member->relationship);
         return service_fail(cause, error);
     }
-    *ret_job = add_job(member, JOB_INITIATE_FAILOVER, "Failing over", caller->user);
+    *ret_job = failover_add_job(member, JOB_INITIATE_FAILOVER, "Failing over", caller->user);
     log_notice("failover", relationship_vm(member->relationship), "to %s, asked for by %s",
                point_id != NULL ? point_id : "the latest point", caller->user);
     service_run_job(member, *ret_job, failover_job, g_strdup(point_id), free_text);
@@ -351,7 +350,7 @@ bool
 failover_revert(ReplicationService *service, const Caller *caller, const char *vm_uuid, Job **ret_job, GError **error)
 {
     *ret_job = NULL;
-    g_autoptr(Member) member = find_replica(service, vm_uuid, "revert the failover", error);
+    g_autoptr(Member) member = failover_find_replica(service, vm_uuid, "revert the failover", true, error);
     if (member == NULL || !relationship_begin_operation(member->relationship, "revert the failover", error))
         return false;
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
@@ -360,23 +359,33 @@ failover_revert(ReplicationService *service, const Caller *caller, const char *v
         relationship_end_operation(member->relationship);
         return false;
     }
-    *ret_job = add_job(member, JOB_REVERT_FAILOVER, "Reverting the failover of", caller->user);
+    *ret_job = failover_add_job(member, JOB_REVERT_FAILOVER, "Reverting the failover of", caller->user);
     service_run_job(member, *ret_job, revert_job, NULL, NULL);
     return true;
 }
 
-/* ---- a failover that a restart interrupted ---- */
+/* ---- what a restart interrupted ---- */
+
+static void
+resume(Member *member, const StoreRelationship *row, const char *what, JobType type, const char *title, MemberJobFunc func)
+{
+    g_autoptr(GError) error = NULL;
+    if (!relationship_begin_operation(member->relationship, what, &error))
+        return;
+    log_notice("failover", row->vm_name, "taking up what was under way: %s", what);
+    g_autoptr(Job) job = failover_add_job(member, type, title, "restart");
+    service_run_job(member, job, func, g_strdup(row->failover_point), free_text);
+}
 
 void
 failover_resume(ReplicationService *service, const char *vm_uuid)
 {
     g_autoptr(Member) member = service_find_member(service, vm_uuid);
-    g_autoptr(GError) error = NULL;
-    if (member == NULL || !relationship_begin_operation(member->relationship, "fail over", &error))
+    if (member == NULL)
         return;
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
-    log_notice("failover", row->vm_name, "taking up the failover that was under way");
-    Job *job = add_job(member, JOB_INITIATE_FAILOVER, "Failing over", "restart");
-    service_run_job(member, job, failover_job, g_strdup(row->failover_point), free_text);
-    job_unref(job);
+    if (row->state == STATE_FAILOVER_RUNNING)
+        resume(member, row, "fail over", JOB_INITIATE_FAILOVER, "Failing over", failover_job);
+    else if (row->state == STATE_COMMITTED && failover_commit_is_open(row))
+        resume(member, row, "commit the failover", JOB_COMMIT_FAILOVER, "Committing the failover of", failover_commit_job);
 }

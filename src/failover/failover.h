@@ -11,5 +11,8 @@ bool failover_initiate(ReplicationService *service, const Caller *caller, const 
                        Job **ret_job, GError **error);
 /* Drops the failover: what the started VM wrote is gone, replication goes on. On a prepared primary: cancels the preparation. */
 bool failover_revert(ReplicationService *service, const Caller *caller, const char *vm_uuid, Job **ret_job, GError **error);
-/* Takes up a failover that the daemon's end interrupted; for replication_service_set_resume. */
+/* Makes the failover final: what the VM wrote becomes its disk, recovery points go, revert is no longer possible. The VM may run. A
+ * commit that failed half-way is called again. */
+bool failover_commit(ReplicationService *service, const Caller *caller, const char *vm_uuid, Job **ret_job, GError **error);
+/* Takes up a failover or commit that the daemon's end interrupted; for replication_service_set_resume. */
 void failover_resume(ReplicationService *service, const char *vm_uuid);

@@ -427,7 +427,8 @@ recover_member(ReplicationService *self, Member *member)
             relationship_edit_end(member->relationship, edit, NULL);
         }
     }
-    if (recovered && row->state == STATE_FAILOVER_RUNNING && resume_failover != NULL)
+    bool open = row->state == STATE_FAILOVER_RUNNING || row->state == STATE_COMMITTED;
+    if (recovered && open && resume_failover != NULL)
         resume_failover(self, row->vm_uuid);
     service_wake_member(member);
 }

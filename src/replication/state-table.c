@@ -49,6 +49,8 @@ static const struct {
     { MODE_REPLICA, STATE_FAILOVER_RUNNING,   OPERATION_FAILOVER_FAILED, STATE_REPLICATING },
     { MODE_REPLICA, STATE_FAILOVER_RUNNING,   OPERATION_REVERT,          STATE_REPLICATING },
     { MODE_REPLICA, STATE_RECOVERED,          OPERATION_REVERT,          STATE_REPLICATING },
+    { MODE_REPLICA, STATE_RECOVERED,          OPERATION_COMMIT,          STATE_COMMITTED },
+    { MODE_REPLICA, STATE_COMMITTED,          OPERATION_COMMIT,          STATE_COMMITTED }, /* one that was interrupted */
 };
 
 static const char *const operation_names[N_OPERATIONS] = {
@@ -66,6 +68,7 @@ static const char *const operation_names[N_OPERATIONS] = {
     [OPERATION_FAILOVER_DONE] = "complete the failover",
     [OPERATION_FAILOVER_FAILED] = "take the failover back",
     [OPERATION_REVERT] = "revert the failover",
+    [OPERATION_COMMIT] = "commit the failover",
     [OPERATION_REMOVE] = "remove replication",
 };
 

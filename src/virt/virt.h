@@ -92,6 +92,15 @@ bool        virt_host_nvram_path(VirtHost *self, const char *uuid, char **ret_pa
  * with a secret of this host or lies at a place of the administrator's. libvirt removes it with the definition. */
 bool        virt_host_tpm_folder(VirtHost *self, const char *uuid, char **ret_path, GError **error);
 
+/* ---- overlays ---- */
+typedef void (*VirtProgressFunc)(void *opaque, unsigned percent);
+/* Folds the overlay that disk @target of a running VM is into the image right below it, and goes on with that; blocks as long as it
+ * takes. After an interruption it is taken up again. The dirty bitmaps of the overlay move along. @progress is nullable. */
+bool virt_host_commit_disk(VirtHost *self, const char *uuid, const char *target, VirtProgressFunc progress, void *opaque,
+                           GError **error);
+/* The file of a disk from the next start on. */
+bool virt_host_set_disk_path(VirtHost *self, const char *uuid, const char *target, const char *path, GError **error);
+
 /* ---- capture of one moment on a running domain (libvirt pull backup) ---- */
 typedef struct {
     const char *uuid;

@@ -465,6 +465,9 @@ class Host:
     def revert(self, uuid, want=(0, JOB_STARTED)):
         return self.call("RevertFailover", want, ComputerSystem=self.vm_epr(uuid))
 
+    def commit(self, uuid, want=JOB_STARTED, timeout=120):
+        return self.call("CommitFailover", want, timeout, ComputerSystem=self.vm_epr(uuid))
+
     def power(self, uuid, requested, want=(0, JOB_STARTED)):
         """RequestStateChange: POWER_ON or POWER_OFF."""
         api = self.api
