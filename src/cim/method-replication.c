@@ -97,6 +97,24 @@ commit_failover(MethodCall *call, GError **error)
 }
 
 static bool
+reverse_relationship(MethodCall *call, GError **error)
+{
+    g_autoptr(VmView) vm = argument_vm(call, "ComputerSystem", error);
+    g_autoptr(RelationshipSettings) settings = NULL;
+    Caller caller = { call->user };
+    CimInstance *instance;
+
+    if (vm == NULL)
+        return false;
+    instance = required_instance(call, "ReplicationSettingData", "Msvm_ReplicationSettingData", error);
+    if (instance == NULL)
+        return false;
+    settings = settings_from_instance(instance, vm, error);
+    cim_instance_free(instance);
+    return settings != NULL && failover_reverse(call->service, &caller, vm->uuid, settings, &call->job, error);
+}
+
+static bool
 remove_relationship(MethodCall *call, GError **error)
 {
     g_autoptr(VmView) vm = argument_vm(call, "ComputerSystem", error);
@@ -173,7 +191,7 @@ const MethodRow replication_methods[] = {
     UNSUPPORTED("ModifyReplicationSettings", CIM_ROLE_ADMINISTRATOR),
     { SERVICE, "RemoveReplicationRelationship", CIM_ROLE_ADMINISTRATOR, remove_relationship },
     { SERVICE, "RemoveReplicationRelationshipEx", CIM_ROLE_ADMINISTRATOR, remove_relationship },
-    UNSUPPORTED("ReverseReplicationRelationship", CIM_ROLE_OPERATOR),
+    { SERVICE, "ReverseReplicationRelationship", CIM_ROLE_OPERATOR, reverse_relationship },
     UNSUPPORTED("ChangeReplicationModeToPrimary", CIM_ROLE_OPERATOR),
     { SERVICE, "StartReplication", CIM_ROLE_OPERATOR, start_replication },
     UNSUPPORTED("ImportInitialReplica", CIM_ROLE_OPERATOR),

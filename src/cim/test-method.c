@@ -445,7 +445,7 @@ test_roles(Fixture *fixture, const void *data)
 }
 
 static const char *const not_supported[] = {
-    "ModifyReplicationSettings", "ReverseReplicationRelationship", "ChangeReplicationModeToPrimary", "ImportInitialReplica",
+    "ModifyReplicationSettings", "ChangeReplicationModeToPrimary", "ImportInitialReplica",
     "TestReplicaSystem", "SetFailoverNetworkAdapterSettings", "InitiateFailback",
     "SetAuthorizationEntry", "TestReplicationConnection", "GetSystemCertificates",
     "GetReplicationStatistics", "GetReplicationStatisticsEx", "ResetReplicationStatistics", "ResetReplicationStatisticsEx",

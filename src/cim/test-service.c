@@ -399,6 +399,16 @@ failover_initiate(ReplicationService *self, const Caller *caller, const char *vm
 }
 
 bool
+failover_reverse(ReplicationService *self, const Caller *caller, const char *vm_uuid, const RelationshipSettings *settings,
+                 Job **ret_job, GError **error)
+{
+    bool ok = do_call(self, "reverse", caller, vm_uuid, JOB_REVERSE, ret_job, error);
+
+    self->call.settings = relationship_settings_copy(settings);
+    return ok;
+}
+
+bool
 failover_commit(ReplicationService *self, const Caller *caller, const char *vm_uuid, Job **ret_job, GError **error)
 {
     return do_call(self, "commit", caller, vm_uuid, JOB_COMMIT_FAILOVER, ret_job, error);

@@ -9,6 +9,7 @@
 
 #define STATE_WAITING_INITIAL 2
 #define STATE_REPLICATING     3
+#define STATE_PREPARED        4
 #define STATE_SUSPENDED       7
 #define POWER_RUNNING         2
 #define POWER_OFF             3
@@ -353,6 +354,44 @@ command_commit(Session *session, const CommandLine *line, GError **error)
                           error);
     if (result == CALL_DONE)
         session_say(session, "The failover of VM '%s' is committed; there is no way back", vm->name);
+    return result != CALL_FAILED;
+}
+
+bool
+command_prepare(Session *session, const CommandLine *line, GError **error)
+{
+    return change_replication_state(session, line, STATE_PREPARED, "Preparing the planned failover of",
+                                    "The VM must replicate, and be off ('virt-replica shutdown')",
+                                    "prepared: its last changes are on the replica, and the VM is locked", error);
+}
+
+bool
+command_as_replica(Session *session, const CommandLine *line, GError **error)
+{
+    return change_replication_state(session, line, STATE_WAITING_INITIAL, "Giving up the role of the primary for",
+                                    "The VM must be off; its replica must have been failed over",
+                                    "handed over: 'virt-replica reverse' on the other host makes this VM its replica", error);
+}
+
+bool
+command_reverse(Session *session, const CommandLine *line, GError **error)
+{
+    g_autoptr(SessionVm) vm = session_find_vm(session, command_line_word(line, 0), error);
+    g_autoptr(WsmanInstance) current = vm != NULL ? session_settings(session, vm, error) : NULL;
+    g_autoptr(WsmanEmbedded) settings = current != NULL ? settings_for_reverse(current, line, error) : NULL;
+    g_autoptr(WsmanArguments) arguments = wsman_arguments_new();
+    g_autofree char *text = NULL;
+    CallResult result;
+
+    if (settings == NULL)
+        return false;
+    text = wsman_embedded_text(settings);
+    wsman_arguments_add_text(arguments, "ReplicationSettingData", text);
+    result = call_service(session, vm, line, "ReverseReplicationRelationship", "Reversing the replication of",
+                          "The VM must be failed over; its former primary must have been prepared, or handed over with "
+                          "'virt-replica as-replica'", arguments, error);
+    if (result == CALL_DONE)
+        session_say(session, "VM '%s' is the primary here from now on, and replicates back", vm->name);
     return result != CALL_FAILED;
 }
 

@@ -31,6 +31,12 @@ static const CommandOption enable_options[] = {
     { NULL },
 };
 
+static const CommandOption reverse_options[] = {
+    { "to", 0, "HOST", "the host that becomes the replica server (the former primary)" },
+    { "port", 0, "N", "its port (8443)" },
+    { NULL },
+};
+
 static const CommandOption failover_options[] = {
     { "point", 0, "POINT", "go to this recovery point (see 'points'), not to the latest" },
     { "at", 0, "TIME", "go to the newest point taken at TIME or before" },
@@ -88,11 +94,16 @@ static const Command table[] = {
     { "remove", "VM", 1, 1, "Remove replication of a VM on this host; the other host keeps its part until it is removed there.",
       WORKING, command_remove },
 
+    { "prepare", "VM", 1, 1, "Prepare a planned failover: send the last changes of a VM that is off, and lock it.", WORKING,
+      command_prepare },
     { "failover", "VM", 1, 1, "Fail a replica over, to its latest or to an older recovery point.",
       OPTIONS(failover_options, detach_options), command_failover },
     { "revert", "VM", 1, 1, "Take a failover back: what the VM wrote since is dropped, replication goes on.", WORKING,
       command_revert },
     { "commit", "VM", 1, 1, "Make a failover final: what the VM wrote is its disk, recovery points go.", WORKING, command_commit },
+    { "reverse", "VM", 1, 1, "Make a failed-over VM the primary, and the former primary its replica.",
+      OPTIONS(reverse_options, detach_options), command_reverse },
+    { "as-replica", "VM", 1, 1, "Let the failed-over replica of a VM make it its replica in turn.", WORKING, command_as_replica },
     { "start", "VM", 1, 1, "Start a VM.", WORKING, command_start },
     { "stop", "VM", 1, 1, "Stop a VM: ask the guest to shut down, or cut its power.",
       OPTIONS(stop_options, timeout_options, detach_options), command_stop },

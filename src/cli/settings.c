@@ -112,6 +112,41 @@ set_disks(WsmanEmbedded *settings, const char *vm, const char *list)
         wsman_embedded_set_array(settings, "IncludedDisks", "string", (const char *const *)disks);
 }
 
+static WsmanEmbedded *
+copy_writable(const WsmanInstance *current)
+{
+    WsmanEmbedded *settings = wsman_embedded_new("Msvm_ReplicationSettingData");
+
+    for (size_t i = 0; i < G_N_ELEMENTS(writable); i++) {
+        const char *value = wsman_instance_text(current, writable[i].name);
+
+        if (value != NULL)
+            wsman_embedded_set(settings, writable[i].name, writable[i].type, value);
+    }
+    return settings;
+}
+
+WsmanEmbedded *
+settings_for_reverse(const WsmanInstance *current, const CommandLine *line, GError **error)
+{
+    const char *to = command_line_value(line, "to");
+    uint64_t port = DEFAULT_PORT;
+    WsmanEmbedded *settings;
+
+    if (!parse_number_option(line, "port", 1, G_MAXUINT16, &port, error))
+        return NULL;
+    if (to == NULL)
+        to = wsman_instance_text(current, "PrimaryConnectionPoint");
+    if (to == NULL) {
+        g_set_error_literal(error, COMMAND_ERROR, COMMAND_ERROR_USAGE, "--to HOST is missing: the former primary's host");
+        return NULL;
+    }
+    settings = copy_writable(current);
+    wsman_embedded_set(settings, "RecoveryConnectionPoint", "string", to);
+    set_number(settings, "RecoveryServerPortNumber", port);
+    return settings;
+}
+
 WsmanEmbedded *
 settings_from_line(const WsmanInstance *current, const CommandLine *line, GError **error)
 {
@@ -120,13 +155,7 @@ settings_from_line(const WsmanInstance *current, const CommandLine *line, GError
 
     if (!parse_numbers(line, &numbers, error))
         return NULL;
-    settings = wsman_embedded_new("Msvm_ReplicationSettingData");
-    for (size_t i = 0; i < G_N_ELEMENTS(writable); i++) {
-        const char *value = wsman_instance_text(current, writable[i].name);
-
-        if (value != NULL)
-            wsman_embedded_set(settings, writable[i].name, writable[i].type, value);
-    }
+    settings = copy_writable(current);
     wsman_embedded_set(settings, "AuthenticationType", "uint16", AUTHENTICATION_BY_CERTIFICATE);
     wsman_embedded_set(settings, "RecoveryConnectionPoint", "string", command_line_value(line, "to"));
     wsman_embedded_set(settings, "CompressionEnabled", "boolean",

@@ -9,3 +9,6 @@ bool           settings_check_line(const CommandLine *line, GError **error);
 WsmanEmbedded *settings_from_line(const WsmanInstance *current, const CommandLine *line, GError **error);
 /* Seconds from one cycle to the next: AdditionalSettings go before ReplicationInterval. */
 unsigned       settings_interval(const WsmanInstance *settings);
+
+/* The settings that a relationship has, with the former primary as the replica server; --to and --port of @line say otherwise. (transfer full) */
+WsmanEmbedded *settings_for_reverse(const WsmanInstance *current, const CommandLine *line, GError **error);

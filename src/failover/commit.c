@@ -175,8 +175,8 @@ failover_commit_job(Member *member, Job *job, void *data, GError **error)
 }
 
 /* The decision is durable before the first byte is written: a restart goes on, and nothing can take it back. */
-static bool
-begin_commit(Member *member, GError **error)
+bool
+failover_commit_begin(Member *member, GError **error)
 {
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
     ReplicationState next;
@@ -196,7 +196,7 @@ failover_commit(ReplicationService *service, const Caller *caller, const char *v
     if (member == NULL || !relationship_begin_operation(member->relationship, "commit the failover", error))
         return false;
     GError *cause = NULL;
-    if (!begin_commit(member, &cause)) {
+    if (!failover_commit_begin(member, &cause)) {
         relationship_end_operation(member->relationship);
         return service_fail(cause, error);
     }

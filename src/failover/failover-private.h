@@ -13,5 +13,7 @@ Job *failover_add_job(Member *member, JobType type, const char *what, const char
 /* ---- commit.c ---- */
 /* A committed VM whose overlays are still there: its commit was interrupted. */
 bool failover_commit_is_open(const StoreRelationship *row);
+/* Everything that can refuse a commit; then the decision is durable. */
+bool failover_commit_begin(Member *member, GError **error);
 /* Brings a commit to its end; a MemberJobFunc. May be repeated. */
 bool failover_commit_job(Member *member, Job *job, void *data, GError **error);

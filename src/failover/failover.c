@@ -350,6 +350,9 @@ bool
 failover_revert(ReplicationService *service, const Caller *caller, const char *vm_uuid, Job **ret_job, GError **error)
 {
     *ret_job = NULL;
+    g_autoptr(Member) prepared = service_find_member(service, vm_uuid);
+    if (prepared != NULL && service_is_locked(prepared))
+        return service_cancel_prepared(prepared, caller, error);
     g_autoptr(Member) member = failover_find_replica(service, vm_uuid, "revert the failover", true, error);
     if (member == NULL || !relationship_begin_operation(member->relationship, "revert the failover", error))
         return false;

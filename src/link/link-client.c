@@ -65,15 +65,16 @@ link_client_free(LinkClient *self)
     g_free(self);
 }
 
+#define JSON_HEADER "Content-Type: application/json"
+
 /* Returns: (transfer full): the answer of status 200, else NULL with @error */
 static GBytes *
-request(LinkClient *self, const char *method, const char *path, const char *body, GError **error)
+request_with(LinkClient *self, const char *method, const char *path, const char *const *headers, const char *body, GError **error)
 {
-    static const char *const json[] = { "Content-Type: application/json", NULL };
     GError *cause = NULL;
     unsigned status = 0;
     g_autoptr(GBytes) answer = NULL;
-    if (!http_client_request(self->http, method, path, body != NULL ? json : NULL, body,
+    if (!http_client_request(self->http, method, path, headers, body,
                              body != NULL ? strlen(body) : 0, &status, &answer, &cause)) {
         translate(cause, error);
         return NULL;
@@ -83,6 +84,13 @@ request(LinkClient *self, const char *method, const char *path, const char *body
         return NULL;
     }
     return g_steal_pointer(&answer);
+}
+
+static GBytes *
+request(LinkClient *self, const char *method, const char *path, const char *body, GError **error)
+{
+    static const char *const json[] = { JSON_HEADER, NULL };
+    return request_with(self, method, path, body != NULL ? json : NULL, body, error);
 }
 
 /* Returns: (transfer full): the path of a relationship, NULL with @error when @vm_uuid is none */
@@ -139,15 +147,50 @@ link_client_position(LinkClient *self, const char *vm_uuid, LinkPosition *ret_po
 }
 
 bool
-link_client_hashes(LinkClient *self, const char *vm_uuid, const char *disk, uint64_t offset, uint64_t length,
-                   GByteArray **ret_hashes, GError **error)
+link_client_reverse(LinkClient *self, const LinkReversal *reversal, LinkPosition *ret_position, GError **error)
+{
+    if (!link_offer_check(&reversal->offer, error))
+        return false;
+    g_autofree char *relationship = relationship_path(reversal->offer.vm_uuid, error);
+    if (relationship == NULL)
+        return false;
+    char digest[LINK_DIGEST_TEXT];
+    link_digest_to_text(reversal->from_digest, digest);
+    g_autofree char *path = g_strconcat(relationship, "/role/", reversal->check_only ? "check" : "reverse", NULL);
+    g_autofree char *lineage = g_strconcat(LINK_HEADER_FROM_LINEAGE ": ", reversal->from_lineage, NULL);
+    g_autofree char *position = g_strdup_printf(LINK_HEADER_FROM_POSITION ": %" G_GUINT64_FORMAT, reversal->from_position);
+    g_autofree char *from = g_strconcat(LINK_HEADER_FROM_DIGEST ": ", digest, NULL);
+    const char *const headers[] = { JSON_HEADER, lineage, position, from, NULL };
+    g_autofree char *body = link_offer_to_json(&reversal->offer);
+    g_autoptr(GBytes) answer = request_with(self, "POST", path, headers, body, error);
+    return answer != NULL && link_position_from_json(answer, ret_position, error);
+}
+
+/* Asks for digits about a part of a disk. */
+static GBytes *
+ask_about(LinkClient *self, const char *vm_uuid, const char *what, const char *disk, uint64_t offset, uint64_t length, GError **error)
 {
     g_autofree char *relationship = relationship_path(vm_uuid, error);
     if (relationship == NULL)
-        return false;
-    g_autofree char *path = g_strdup_printf("%s/hashes/%s?offset=%" G_GUINT64_FORMAT "&length=%" G_GUINT64_FORMAT,
-                                            relationship, disk, offset, length);
-    g_autoptr(GBytes) answer = request(self, "GET", path, NULL, error);
+        return NULL;
+    g_autofree char *path = g_strdup_printf("%s/%s/%s?offset=%" G_GUINT64_FORMAT "&length=%" G_GUINT64_FORMAT, relationship, what, disk,
+                                            offset, length);
+    return request(self, "GET", path, NULL, error);
+}
+
+bool
+link_client_changes(LinkClient *self, const char *vm_uuid, const char *disk, uint64_t offset, uint64_t length, GByteArray **ret_bits,
+                    GError **error)
+{
+    g_autoptr(GBytes) answer = ask_about(self, vm_uuid, "changes", disk, offset, length, error);
+    return answer != NULL && link_hashes_from_text(answer, link_changes_size(length), ret_bits, error);
+}
+
+bool
+link_client_hashes(LinkClient *self, const char *vm_uuid, const char *disk, uint64_t offset, uint64_t length,
+                   GByteArray **ret_hashes, GError **error)
+{
+    g_autoptr(GBytes) answer = ask_about(self, vm_uuid, "hashes", disk, offset, length, error);
     return answer != NULL && link_hashes_from_text(answer, link_hashes_size(length), ret_hashes, error);
 }
 

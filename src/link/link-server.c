@@ -15,7 +15,8 @@ typedef struct {
     HttpRequest *request;
     LinkPeer     peer;
     char        *vm_uuid; /* of the path; NULL for hello */
-    char        *disk;    /* of the path of hashes */
+    char        *disk;    /* of the path of hashes and changes */
+    bool         check_only; /* of the path of a reversal */
     bool         broken;  /* the log's stream broke: whatever the op made of it, the sender is to try again */
 } Call;
 
@@ -62,6 +63,31 @@ static bool
 run_update(Call *call, char **ret_json, GError **error)
 {
     return run_any_offer(call, true, ret_json, error);
+}
+
+static bool
+run_reversal(Call *call, char **ret_json, GError **error)
+{
+    LinkReversal reversal = { .check_only = call->check_only };
+    const char *lineage = http_request_header(call->request, LINK_HEADER_FROM_LINEAGE);
+    g_autoptr(GError) cause = NULL;
+    g_autoptr(GBytes) body = http_request_body(call->request, LINK_OFFER_MAX, &cause);
+    if (body == NULL || !link_uuid_valid(lineage) ||
+        !link_number_parse(http_request_header(call->request, LINK_HEADER_FROM_POSITION), &reversal.from_position) ||
+        !link_digest_parse(http_request_header(call->request, LINK_HEADER_FROM_DIGEST), reversal.from_digest)) {
+        g_set_error(error, LINK_ERROR, LINK_ERROR_PROTOCOL, "VM '%s': the reversal is malformed: %s", call->vm_uuid,
+                    cause != NULL ? cause->message : "lineage, position or digest");
+        return false;
+    }
+    g_strlcpy(reversal.from_lineage, lineage, sizeof reversal.from_lineage);
+    LinkPosition position = { 0 };
+    if (!link_offer_from_json(body, call->vm_uuid, &reversal.offer, error))
+        return false;
+    bool good = call->server->ops.reverse(call->server->ops.opaque, &call->peer, &reversal, &position, error);
+    link_offer_clear(&reversal.offer);
+    if (good)
+        *ret_json = link_position_to_json(&position);
+    return good;
 }
 
 static bool
@@ -136,25 +162,41 @@ run_log(Call *call, char **ret_json, GError **error)
     return true;
 }
 
+typedef bool (*AskFunc)(void *opaque, const LinkPeer *peer, const char *vm_uuid, const char *disk, uint64_t offset, uint64_t length,
+                        GByteArray *bytes, GError **error);
+
 /* The answer is plain digits, which any JSON reader takes for no object: the client reads them as they are. */
 static bool
-run_hashes(Call *call, char **ret_json, GError **error)
+answer_about(Call *call, AskFunc ask, uint64_t maximum, char **ret_json, GError **error)
 {
     uint64_t offset, length;
     if (!link_number_parse(http_request_query(call->request, "offset"), &offset) ||
-        !link_number_parse(http_request_query(call->request, "length"), &length) || length > LINK_HASHED_MAX) {
+        !link_number_parse(http_request_query(call->request, "length"), &length) || length > maximum) {
         g_set_error_literal(error, LINK_ERROR, LINK_ERROR_PROTOCOL, "offset or length is missing or malformed");
         return false;
     }
-    g_autoptr(GByteArray) hashes = g_byte_array_new();
-    if (!call->server->ops.hashes(call->server->ops.opaque, &call->peer, call->vm_uuid, call->disk, offset, length, hashes,
-                                  error))
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
+    if (!ask(call->server->ops.opaque, &call->peer, call->vm_uuid, call->disk, offset, length, bytes, error))
         return false;
-    *ret_json = link_hashes_to_text(hashes);
+    *ret_json = link_hashes_to_text(bytes);
     return true;
 }
 
-typedef enum { RESOURCE_NONE, RESOURCE_HELLO, RESOURCE_RELATIONSHIP, RESOURCE_LOG, RESOURCE_HASHES } Resource;
+static bool
+run_hashes(Call *call, char **ret_json, GError **error)
+{
+    return answer_about(call, call->server->ops.hashes, LINK_HASHED_MAX, ret_json, error);
+}
+
+static bool
+run_changes(Call *call, char **ret_json, GError **error)
+{
+    return answer_about(call, call->server->ops.changes, LINK_CHANGES_MAX, ret_json, error);
+}
+
+typedef enum {
+    RESOURCE_NONE, RESOURCE_HELLO, RESOURCE_RELATIONSHIP, RESOURCE_LOG, RESOURCE_HASHES, RESOURCE_CHANGES, RESOURCE_ROLE,
+} Resource;
 
 static const struct {
     Resource    resource;
@@ -168,6 +210,8 @@ static const struct {
     { RESOURCE_RELATIONSHIP, "DELETE", run_remove },
     { RESOURCE_LOG, "POST", run_log },
     { RESOURCE_HASHES, "GET", run_hashes },
+    { RESOURCE_CHANGES, "GET", run_changes },
+    { RESOURCE_ROLE, "POST", run_reversal },
 };
 
 /* Only the exact form of a path is one: nothing is normalized, so there is nothing to trick. */
@@ -188,10 +232,14 @@ parse_path(Call *call, const char *path)
     if (count == 2)
         return RESOURCE_RELATIONSHIP;
     uint64_t position;
-    if (strcmp(parts[2], "hashes") == 0 && link_disk_valid(parts[3])) {
+    bool hashes = strcmp(parts[2], "hashes") == 0;
+    if ((hashes || strcmp(parts[2], "changes") == 0) && link_disk_valid(parts[3])) {
         call->disk = g_strdup(parts[3]);
-        return RESOURCE_HASHES;
+        return hashes ? RESOURCE_HASHES : RESOURCE_CHANGES;
     }
+    call->check_only = strcmp(parts[3], "check") == 0;
+    if (strcmp(parts[2], "role") == 0 && (call->check_only || strcmp(parts[3], "reverse") == 0))
+        return RESOURCE_ROLE;
     return strcmp(parts[2], "logs") == 0 && link_number_parse(parts[3], &position) ? RESOURCE_LOG : RESOURCE_NONE;
 }
 

@@ -191,12 +191,41 @@ link_offer_to_json(const LinkOffer *offer)
     return end_text(builder);
 }
 
+void
+link_digest_to_text(const uint8_t *digest, char text[LINK_DIGEST_TEXT])
+{
+    for (unsigned i = 0; i < CHANGE_LOG_DIGEST_SIZE; i++)
+        g_snprintf(text + 2 * i, 3, "%02x", digest[i]);
+}
+
+bool
+link_digest_parse(const char *text, uint8_t *ret_digest)
+{
+    uint8_t digest[CHANGE_LOG_DIGEST_SIZE];
+    if (text == NULL || strlen(text) != LINK_DIGEST_TEXT - 1)
+        return false;
+    for (unsigned i = 0; i < CHANGE_LOG_DIGEST_SIZE; i++) {
+        int high = g_ascii_xdigit_value(text[2 * i]), low = g_ascii_xdigit_value(text[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return false;
+        digest[i] = (uint8_t)(high << 4 | low);
+    }
+    memcpy(ret_digest, digest, sizeof digest);
+    return true;
+}
+
+size_t
+link_changes_size(uint64_t length)
+{
+    uint64_t grains = (length + CHANGE_LOG_GRAIN - 1) / CHANGE_LOG_GRAIN;
+    return (size_t)((grains + 7) / 8);
+}
+
 char *
 link_position_to_json(const LinkPosition *position)
 {
-    char digest[2 * CHANGE_LOG_DIGEST_SIZE + 1];
-    for (unsigned i = 0; i < CHANGE_LOG_DIGEST_SIZE; i++)
-        g_snprintf(digest + 2 * i, 3, "%02x", position->digest[i]);
+    char digest[LINK_DIGEST_TEXT];
+    link_digest_to_text(position->digest, digest);
     g_autoptr(JsonBuilder) builder = json_builder_new();
     json_builder_begin_object(builder);
     add_number(builder, "state", position->state);
@@ -213,6 +242,10 @@ link_position_to_json(const LinkPosition *position)
         add_text(builder, "partial_id", position->partial_id);
         add_number(builder, "partial_bytes", position->partial_bytes);
         add_number(builder, "partial_records", position->partial_records);
+    }
+    if (position->changes_known) {
+        json_builder_set_member_name(builder, "changes_known");
+        json_builder_add_boolean_value(builder, true);
     }
     return end_text(builder);
 }
@@ -366,16 +399,7 @@ link_offer_from_json(GBytes *text, const char *vm_uuid, LinkOffer *ret_offer, GE
 static bool
 get_digest(JsonObject *object, uint8_t *ret_digest)
 {
-    const char *text = get_text(object, "digest");
-    if (text == NULL || strlen(text) != 2 * CHANGE_LOG_DIGEST_SIZE)
-        return false;
-    for (unsigned i = 0; i < CHANGE_LOG_DIGEST_SIZE; i++) {
-        int high = g_ascii_xdigit_value(text[2 * i]), low = g_ascii_xdigit_value(text[2 * i + 1]);
-        if (high < 0 || low < 0)
-            return false;
-        ret_digest[i] = (uint8_t)(high * 16 + low);
-    }
-    return true;
+    return link_digest_parse(get_text(object, "digest"), ret_digest);
 }
 
 /* All of it, or nothing: a receiver that keeps nothing says nothing. */
@@ -427,6 +451,10 @@ link_position_from_json(GBytes *text, LinkPosition *ret_position, GError **error
         return wrong(error, "pass_token");
     if (!get_partial(object, &position, error))
         return false;
+    JsonNode *known = json_object_get_member(object, "changes_known");
+    if (known != NULL && json_node_get_value_type(known) != G_TYPE_BOOLEAN)
+        return wrong(error, "changes_known");
+    position.changes_known = known != NULL && json_node_get_boolean(known);
     position.state = (unsigned)state;
     position.initial_complete = json_node_get_boolean(complete);
     g_strlcpy(position.lineage, lineage, sizeof position.lineage);

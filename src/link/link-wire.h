@@ -8,11 +8,15 @@
  *   DELETE relationships/UUID                        -> {}
  *   POST   relationships/UUID/logs/POSITION   a change log, or its rest -> position
  *   GET    relationships/UUID/hashes/DISK?offset=BYTES&length=BYTES  -> hex digits of the hashes, text/plain
+ *   POST   relationships/UUID/role/check      offer  -> position: would its sender be taken as the new primary?
+ *   POST   relationships/UUID/role/reverse    offer  -> position; the former primary is a replica from then on
+ *   GET    relationships/UUID/changes/DISK?offset=BYTES&length=BYTES -> hex digits of a bitmap, text/plain
  *
  * offer     {"name", "lineage", "domain_xml", "settings", "primary_host", "memory_bytes", "disks": [{"id", "size_bytes"}]}
  * position  {"state", "lineage", "initial_complete", "position", "applied", "digest": 64 hex digits, "pass_token"}
  *           and, while a log comes in or its stream broke:
  *           {"receiving", "partial_id", "partial_bytes", "partial_records"}
+ *           and in the answer to a reversal: {"changes_known"}
  * error     {"error": TEXT, "code": NAME} with a status that is not 200; names and statuses are in link-wire.c
  *
  * What a log is stands in its own header; position, kind and lineage are repeated outside for logs of proxies and people.
@@ -20,6 +24,8 @@
  * headers, and comes chunked: only a body with its last chunk is whole. It also carries the random id of its sending.
  * When its stream breaks, the receiver keeps the whole records; the sender learns from GET how many bytes these are, and
  * sends the bytes from there with the same id and that offset. Offset 0 always begins anew.
+ *
+ * A reversal carries lineage, position and digest (hex) that it starts from in headers.
  */
 #pragma once
 
@@ -32,6 +38,9 @@
 #define LINK_HEADER_OFFSET   "X-Log-Offset"
 #define LINK_HEADER_TOKEN    "X-Log-Pass-Token"
 #define LINK_HEADER_ID       "X-Log-Sending"
+#define LINK_HEADER_FROM_LINEAGE  "X-From-Lineage"
+#define LINK_HEADER_FROM_POSITION "X-From-Position"
+#define LINK_HEADER_FROM_DIGEST   "X-From-Digest"
 
 /* Bytes. A domain XML is some 10 KiB in practice; JSON may write a byte as six. */
 #define LINK_DOMAIN_XML_MAX  (1024u * 1024u)
@@ -44,6 +53,11 @@ bool link_uuid_valid(const char *text);              /* lower case, with dashes 
 bool link_token_valid(const char *text);
 bool link_disk_valid(const char *text);              /* as ids in a change log */
 bool link_number_parse(const char *text, uint64_t *ret_value); /* decimal digits only, at most INT64_MAX */
+
+/* A digest as 64 hex digits, and back. */
+#define LINK_DIGEST_TEXT (2 * CHANGE_LOG_DIGEST_SIZE + 1)
+void link_digest_to_text(const uint8_t *digest, char text[LINK_DIGEST_TEXT]);
+bool link_digest_parse(const char *text, uint8_t *ret_digest);
 
 unsigned    link_error_status(LinkError code);
 /* Any error as {"error", "code"}; one of another domain as LINK_ERROR_FAILED. */
@@ -60,6 +74,8 @@ bool  link_position_from_json(GBytes *text, LinkPosition *ret_position, GError *
 /* Hashes as hex digits, and back; @ret_hashes (transfer full), exactly @wanted bytes. */
 char *link_hashes_to_text(const GByteArray *hashes);
 bool  link_hashes_from_text(GBytes *text, size_t wanted, GByteArray **ret_hashes, GError **error);
+/* Bytes of a bitmap for so much of a disk; it travels as hashes do. */
+size_t link_changes_size(uint64_t length);
 /* Bytes of hashes for so much of a disk. */
 size_t link_hashes_size(uint64_t length);
 char *link_hello_to_json(const char *host);

@@ -47,7 +47,17 @@ typedef struct {
     char     partial_id[37];  /* of which sending; empty when nothing is kept */
     uint64_t partial_bytes;   /* where that sending goes on */
     uint64_t partial_records;
+    bool     changes_known;   /* in the answer to a reversal only: link_client_changes() can be asked */
 } LinkPosition;
+
+/* The replica of a VM wants to be its primary, and the former primary to be the replica. */
+typedef struct {
+    LinkOffer offer;             /* of the new primary, with the lineage that begins */
+    char      from_lineage[37];  /* the one that both sides have */
+    uint64_t  from_position;     /* newest of it that the new primary's disks began from */
+    uint8_t   from_digest[CHANGE_LOG_DIGEST_SIZE];
+    bool      check_only;        /* would it be taken? changes nothing */
+} LinkReversal;
 
 /* ---- sending side; one thread at a time ---- */
 typedef struct LinkClient LinkClient;
@@ -66,6 +76,13 @@ bool        link_client_remove(LinkClient *self, const char *vm_uuid, GError **e
 #define LINK_HASHED_MAX (64u * 1024u * 1024u)   /* bytes of disk in one question */
 bool        link_client_hashes(LinkClient *self, const char *vm_uuid, const char *disk, uint64_t offset, uint64_t length,
                                GByteArray **ret_hashes, GError **error);
+
+bool        link_client_reverse(LinkClient *self, const LinkReversal *reversal, LinkPosition *ret_position, GError **error);
+/* What the peer, a former primary, has written to a disk since the position of its answer to the reversal: a bit for each CHANGE_LOG_GRAIN
+ * of [offset, offset + length), the first in the lowest bit of the first byte. @length at most LINK_CHANGES_MAX. */
+#define LINK_CHANGES_MAX (8ull * 1024 * 1024 * 1024) /* bytes of disk in one question */
+bool        link_client_changes(LinkClient *self, const char *vm_uuid, const char *disk, uint64_t offset, uint64_t length,
+                                GByteArray **ret_bits, GError **error);
 
 /* The sending of one log, in one stream or, when that breaks, in several. Each sending has a random id, so that bytes of
  * two of them cannot be taken for one log. Its client must outlive it. */
@@ -113,6 +130,9 @@ typedef struct {
     bool (*hashes)(void *opaque, const LinkPeer *peer, const char *vm_uuid, const char *disk, uint64_t offset, uint64_t length,
                    GByteArray *hashes, GError **error);
     bool (*remove)(void *opaque, const LinkPeer *peer, const char *vm_uuid, GError **error);
+    bool (*reverse)(void *opaque, const LinkPeer *peer, const LinkReversal *reversal, LinkPosition *ret_position, GError **error);
+    bool (*changes)(void *opaque, const LinkPeer *peer, const char *vm_uuid, const char *disk, uint64_t offset, uint64_t length,
+                    GByteArray *bits, GError **error);
 } LinkServerOps;
 
 typedef struct LinkServer LinkServer;

@@ -9,6 +9,7 @@
 
 #define VM      "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"
 #define LINEAGE "11111111-2222-3333-4444-555555555555"
+#define OTHER_LINEAGE "99999999-2222-3333-4444-555555555555"
 #define BASE    "/virt-replica/v1/"
 
 static char *folder, *program;
@@ -136,8 +137,36 @@ op_receive(void *opaque, const LinkPeer *peer, const char *vm_uuid, ChangeLogSou
     return true;
 }
 
+static bool
+op_reverse(void *opaque, const LinkPeer *peer, const LinkReversal *reversal, LinkPosition *ret_position, GError **error)
+{
+    if (!enter(peer, error))
+        return false;
+    g_assert_cmpstr(reversal->offer.vm_uuid, ==, VM);
+    g_assert_cmpstr(reversal->from_lineage, ==, OTHER_LINEAGE);
+    g_assert_cmpuint(reversal->from_position, ==, 41);
+    g_assert_cmphex(reversal->from_digest[31], ==, 0xc4);
+    fill_position(ret_position);
+    ret_position->changes_known = !reversal->check_only;
+    return true;
+}
+
+static bool
+op_changes(void *opaque, const LinkPeer *peer, const char *vm_uuid, const char *disk, uint64_t offset, uint64_t length,
+           GByteArray *bits, GError **error)
+{
+    if (!enter(peer, error))
+        return false;
+    g_assert_cmpstr(disk, ==, "vda");
+    g_assert_cmpuint(offset, ==, 8 * CHANGE_LOG_GRAIN);
+    guint8 bytes[] = { 0x81, 0x03 };
+    g_byte_array_append(bits, bytes, (guint)link_changes_size(length));
+    return true;
+}
+
 static const LinkServerOps ops = { .hello = op_hello, .offer = op_offer, .position = op_position,
-                                   .receive = op_receive, .remove = op_remove };
+                                   .receive = op_receive, .remove = op_remove, .reverse = op_reverse,
+                                   .changes = op_changes };
 
 static char *
 file(const char *name)
@@ -203,6 +232,35 @@ check_position(const LinkPosition *position)
     LinkPosition want;
     fill_position(&want);
     g_assert_cmpmem(position, sizeof *position, &want, sizeof want);
+}
+
+static void
+test_reversal(void)
+{
+    LinkServer *server = start(&ops);
+    g_autoptr(LinkClient) client = client_new(link_server_port(server));
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GByteArray) bits = NULL;
+    LinkReversal reversal = { .offer = sample_offer(), .from_lineage = OTHER_LINEAGE, .from_position = 41 };
+    LinkPosition position;
+    reversal.from_digest[31] = 0xc4;
+    for (int check = 0; check < 2; check++) {
+        reversal.check_only = check != 0;
+        link_client_reverse(client, &reversal, &position, &error);
+        g_assert_no_error(error);
+        g_assert_true(position.changes_known == !reversal.check_only);
+    }
+    link_client_changes(client, VM, "vda", 8 * CHANGE_LOG_GRAIN, 10 * CHANGE_LOG_GRAIN, &bits, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(bits->len, ==, 2);
+    g_assert_cmphex(bits->data[0], ==, 0x81);
+    g_assert_false(link_client_changes(client, VM, "vda", 0, LINK_CHANGES_MAX + 1, &bits, &error));
+    g_assert_error(error, LINK_ERROR, LINK_ERROR_PROTOCOL);
+    g_clear_error(&error);
+    seen.error_code = LINK_ERROR_STATE;
+    g_assert_false(link_client_reverse(client, &reversal, &position, &error));
+    g_assert_error(error, LINK_ERROR, LINK_ERROR_STATE);
+    link_server_stop(server);
 }
 
 static void
@@ -800,6 +858,7 @@ main(int argc, char **argv)
         return 0;
     }
     g_test_add_func("/link/round-trips", test_round_trips);
+    g_test_add_func("/link/reversal", test_reversal);
     g_test_add_func("/link/log-arrives-as-sent", test_log);
     g_test_add_func("/link/broken-log-goes-on", test_resumed_log);
     g_test_add_func("/link/goes-on-only-from-what-is-held", test_resume_too_far);

@@ -2,6 +2,7 @@
 #include "replication/service-private.h"
 
 #include "replication/entry-limits.h"
+#include "replication/replica-folder.h"
 #include "replication/replica-making.h"
 #include "replication/settings.h"
 #include "util/log.h"
@@ -10,11 +11,10 @@
 
 #define NAME_MAX_BYTES 200          /* of a VM, so that " - Test" and file names made of it fit */
 
-static bool
-deny(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
+#define deny service_deny_peer
 
-static bool
-deny(GError **error, const char *format, ...)
+bool
+service_deny_peer(GError **error, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -267,6 +267,14 @@ check_no_local_vm(ReplicationService *self, const LinkOffer *offer, GError **err
     return true;
 }
 
+char *
+service_replica_folder(ReplicationService *self, const AuthorizationEntry *entry, const char *vm_uuid)
+{
+    bool own_place = entry->storage_location != NULL && entry->storage_location[0] != '\0';
+    g_autofree char *common = g_build_filename(self->context.state_folder, "replicas", NULL);
+    return g_build_filename(own_place ? entry->storage_location : common, vm_uuid, NULL);
+}
+
 static StoreRelationship *
 row_of_offer(ReplicationService *self, const LinkOffer *offer, const AuthorizationEntry *entry)
 {
@@ -277,11 +285,9 @@ row_of_offer(ReplicationService *self, const LinkOffer *offer, const Authorizati
     row->lineage = g_strdup(offer->lineage);
     row->settings = g_strdup(offer->settings);
     row->peer = g_strdup(entry->allowed_primary);
-    bool own_place = entry->storage_location != NULL && entry->storage_location[0] != '\0';
-    g_autofree char *common = g_build_filename(self->context.state_folder, "replicas", NULL);
     for (unsigned i = 0; i < offer->n_disks; i++)
         row->declared_bytes += offer->disks[i].size_bytes;
-    row->folder = g_build_filename(own_place ? entry->storage_location : common, offer->vm_uuid, NULL);
+    row->folder = service_replica_folder(self, entry, offer->vm_uuid);
     return row;
 }
 
@@ -393,6 +399,44 @@ op_offer(void *opaque, const LinkPeer *peer, const LinkOffer *offer, bool update
     return true;
 }
 
+/* ---- reversals ---- */
+
+static bool
+op_reverse(void *opaque, const LinkPeer *peer, const LinkReversal *reversal, LinkPosition *ret_position, GError **error)
+{
+    ReplicationService *self = opaque;
+    g_autoptr(AuthorizationEntry) entry = authorize(self, peer, error);
+    if (entry == NULL || !check_offer(&reversal->offer, error))
+        return false;
+    g_autoptr(RelationshipSettings) settings = relationship_settings_from_json(reversal->offer.settings, error);
+    if (settings == NULL || !relationship_settings_check(settings, error))
+        return false;
+    g_autoptr(Member) member = service_find_member(self, reversal->offer.vm_uuid);
+    bool is_theirs = member != NULL;
+    if (is_theirs && member->replica != NULL) {
+        g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+        is_theirs = is_bound(self, row, entry);
+    }
+    if (!is_theirs)
+        return deny(error, "host '%s' does not replicate VM %s to you", self->context.host_name, reversal->offer.vm_uuid);
+    return service_take_reversal(self, member, peer, entry, reversal, ret_position, error);
+}
+
+static bool
+op_changes(void *opaque, const LinkPeer *peer, const char *vm_uuid, const char *disk, uint64_t offset, uint64_t length,
+           GByteArray *bits, GError **error)
+{
+    g_autoptr(Member) member = find_bound(opaque, peer, vm_uuid, error);
+    if (member == NULL)
+        return false;
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    g_autoptr(GError) cause = NULL;
+    if (replica_changes_read(row->folder, disk, offset, length, bits, &cause))
+        return true;
+    g_set_error(error, LINK_ERROR, LINK_ERROR_STATE, "what was written to disk '%s' is not known here: %s", disk, cause->message);
+    return false;
+}
+
 LinkServerOps
 service_link_ops(ReplicationService *self)
 {
@@ -402,5 +446,7 @@ service_link_ops(ReplicationService *self)
                             .position = op_position,
                             .receive = op_receive,
                             .hashes = op_hashes,
-                            .remove = op_remove };
+                            .remove = op_remove,
+                            .reverse = op_reverse,
+                            .changes = op_changes };
 }

@@ -6,11 +6,11 @@
 #include <string.h>
 
 static bool
-send_delta(Primary *self, Moment *moment, const StoreRelationship *row, GHashTable *blobs, Sending *sending,
+send_delta(Primary *self, Moment *moment, const StoreRelationship *row, PointKind kind, GHashTable *blobs, Sending *sending,
            LinkPosition *ret_position, GError **error)
 {
     ChangeLogHeader header;
-    primary_fill_header(self, row, moment, CHANGE_LOG_DELTA, row->position + 1, POINT_KIND_STANDARD, &header);
+    primary_fill_header(self, row, moment, CHANGE_LOG_DELTA, row->position + 1, kind, &header);
     if (!primary_sending_begin(self, &header, moment, NULL, sending, error))
         return false;
     for (unsigned i = 0; i < moment_disk_count(moment); i++) {
@@ -24,8 +24,8 @@ send_delta(Primary *self, Moment *moment, const StoreRelationship *row, GHashTab
 }
 
 bool
-primary_note_acknowledged(Primary *self, const Moment *moment, const Sending *sending, uint64_t position, const char *checkpoint,
-                  const char *blob_hash, GError **error)
+primary_note_acknowledged(Primary *self, const Moment *moment, const Sending *sending, uint64_t position, PointKind kind,
+                          const char *checkpoint, const char *blob_hash, GError **error)
 {
     StoreRelationship *row = relationship_edit(self->relationship);
     row->position = position;
@@ -40,7 +40,7 @@ primary_note_acknowledged(Primary *self, const Moment *moment, const Sending *se
     }
     int64_t age = g_get_monotonic_time() - moment_taken(moment);
     row->last_replication_usec = g_get_real_time() - age;
-    row->last_kind = POINT_KIND_STANDARD;
+    row->last_kind = kind;
     primary_add_sent(self, row, sending);
     if (!relationship_edit_end(self->relationship, row, error))
         return false;
@@ -85,12 +85,12 @@ nothing_to_send(Primary *self, const StoreRelationship *row, char *const *target
 }
 
 bool
-primary_run_delta(Primary *self, const StoreRelationship *row, char *const *targets, GError **error)
+primary_run_delta(Primary *self, const StoreRelationship *row, char *const *targets, PointKind kind, GError **error)
 {
     g_autoptr(GError) cause = NULL;
     if (row->checkpoint == NULL)
         return primary_changes_lost(self, "there is no checkpoint to start from", error);
-    if (nothing_to_send(self, row, targets, &cause))
+    if (kind == POINT_KIND_STANDARD && nothing_to_send(self, row, targets, &cause))
         return true;
     if (cause != NULL) {
         g_propagate_error(error, g_steal_pointer(&cause));
@@ -112,8 +112,8 @@ primary_run_delta(Primary *self, const StoreRelationship *row, char *const *targ
     g_autofree char *blob_hash = NULL;
     /* After the moment: a guest puts a key into its TPM before it writes what needs the key. */
     bool good = changed_blobs(self, row, &blobs, &blob_hash, error) &&
-                send_delta(self, moment, row, blobs, &sending, &position, error) &&
-                primary_note_acknowledged(self, moment, &sending, row->position + 1, checkpoint, blob_hash, error);
+                send_delta(self, moment, row, kind, blobs, &sending, &position, error) &&
+                primary_note_acknowledged(self, moment, &sending, row->position + 1, kind, checkpoint, blob_hash, error);
     /* What became of the moment while the link was away says nothing of the size of the cycle. */
     if (!good && !sending.lost)
         moment_explain(moment, error);

@@ -175,7 +175,7 @@ close_copy(Pass *pass, const char *token, GError **error)
         g_free(row->checkpoint);
         row->checkpoint = g_strdup(pass->plan->checkpoint);
         good = relationship_edit_end(self->relationship, row, error) &&
-               primary_note_acknowledged(self, pass->moment, &sending, pass->position, pass->plan->checkpoint, blob_hash, error) &&
+               primary_note_acknowledged(self, pass->moment, &sending, pass->position, POINT_KIND_STANDARD, pass->plan->checkpoint, blob_hash, error) &&
                relationship_move(self->relationship,
                                  pass->kind == CHANGE_LOG_INITIAL ? OPERATION_INITIAL_DONE : OPERATION_RESYNC_DONE, error);
     }

@@ -1,8 +1,10 @@
 /* primary-private: the inside of a Primary, for the files that make it up: primary.c (agreements, what to do now), primary-log.c
- * (one log on its way), primary-resume.c (over a link that breaks), primary-delta.c (a cycle), primary-pass.c (first copy and resynchronization).
+ * (one log on its way), primary-resume.c (over a link that breaks), primary-delta.c (a cycle), primary-pass.c (first copy and resynchronization), primary-planned.c (the last changes before a
+ * planned failover).
  */
 #pragma once
 
+#include "disk/disk-server.h"
 #include "link/link.h"
 #include "replication/moment.h"
 #include "replication/primary.h"
@@ -18,6 +20,8 @@ struct Primary {
     bool          agreed;      /* positions were compared since the last failure */
     unsigned      give_ups;    /* captures in a row that were given up for the guest's sake */
     char         *sent_marker; /* the VM is off and all of that was sent */
+    bool          preparing;   /* the next cycle sends the last changes before a planned failover */
+    DiskServer   *lock;        /* keeps the VM from starting */
     char         *planned_marker; /* the VM is off and what is dirty in that is in the plan, or was sent */
 };
 
@@ -37,9 +41,12 @@ typedef struct {
 } Sending;
 
 /* ---- primary.c ---- */
-/* A connection that is made when it is first used; @hurry (nullable) as of HttpClientConfig; (transfer full) */
-LinkClient *primary_connect_peer(const ReplicationContext *context, const RelationshipSettings *settings,
-                                 const gint *hurry, GError **error);
+/* What the relationship replicates; an error that says what to do when the VM is gone. (transfer full) */
+char **primary_find_disks(Primary *self, const StoreRelationship *row, const RelationshipSettings *settings, GError **error);
+/* A connection, and a position that both sides agree on. */
+bool primary_make_contact(Primary *self, GError **error);
+/* A copy of @cause as REPLICATION_ERROR; (transfer full) */
+GError *primary_error_for_caller(const GError *cause);
 /* Notes that a resynchronization is needed, durably; the plan of an earlier one goes. */
 bool primary_changes_lost(Primary *self, const char *why, GError **error);
 /* (transfer full) */
@@ -97,12 +104,17 @@ bool     primary_wait_for_link(Primary *self, Moment *moment, Patience *patience
 bool     primary_sending_resume(Sending *sending, GError *cause, GError **error);
 
 /* ---- primary-delta.c ---- */
-bool primary_run_delta(Primary *self, const StoreRelationship *row, char *const *targets, GError **error);
+/* @kind: STANDARD, or PLANNED for the last changes before a planned failover, which are sent even when there are none. */
+bool primary_run_delta(Primary *self, const StoreRelationship *row, char *const *targets, PointKind kind, GError **error);
 /* @position is durable on the replica: notes it, with the checkpoint that the next delta starts from. */
-bool primary_note_acknowledged(Primary *self, const Moment *moment, const Sending *sending, uint64_t position,
+bool primary_note_acknowledged(Primary *self, const Moment *moment, const Sending *sending, uint64_t position, PointKind kind,
                                const char *checkpoint, const char *blob_hash, GError **error);
 
 /* ---- primary-pass.c ---- */
 bool primary_run_pass(Primary *self, const StoreRelationship *row, char *const *targets, GError **error);
 /* A delta that never fits the scratch space is sent in passes, from the checkpoint that it would have started from. */
 bool primary_turn_to_passes(Primary *self, const StoreRelationship *row, GError **error);
+
+/* ---- primary-planned.c ---- */
+/* Sends the last changes, locks the VM, moves to PREPARED and ends the relationship's job either way. */
+bool primary_run_preparation(Primary *self, GError **error);

@@ -33,6 +33,7 @@ primary_free(Primary *self)
     if (self == NULL)
         return;
     drop_contact(self);
+    primary_unlock(self);
     relationship_unref(self->relationship);
     g_free(self->sent_marker);
     g_free(self->planned_marker);
@@ -139,22 +140,26 @@ code_for_caller(const GError *cause)
     return REPLICATION_ERROR_FAILED;
 }
 
+GError *
+primary_error_for_caller(const GError *cause)
+{
+    if (cause->domain == REPLICATION_ERROR)
+        return g_error_copy(cause);
+    return g_error_new_literal(REPLICATION_ERROR, code_for_caller(cause), cause->message);
+}
+
 /* Passes @cause on as REPLICATION_ERROR. Takes it. */
 static bool
 fail_for_caller(GError *cause, GError **error)
 {
-    if (cause->domain == REPLICATION_ERROR) {
-        g_propagate_error(error, cause);
-        return false;
-    }
-    g_set_error_literal(error, REPLICATION_ERROR, code_for_caller(cause), cause->message);
+    g_propagate_error(error, primary_error_for_caller(cause));
     g_error_free(cause);
     return false;
 }
 
-static bool
-fill_offer(const ReplicationContext *context, const StoreRelationship *row, char *const *targets, LinkOffer *offer,
-           GError **error)
+bool
+primary_fill_offer(const ReplicationContext *context, const StoreRelationship *row, char *const *targets, LinkOffer *offer,
+                   GError **error)
 {
     offer->domain_xml = virt_host_xml(context->virt, row->vm_uuid, error);
     if (offer->domain_xml == NULL)
@@ -191,10 +196,22 @@ primary_offer(const ReplicationContext *context, const StoreRelationship *row, c
         return fail_for_caller(cause, error);
     LinkOffer offer = { 0 };
     LinkPosition position;
-    bool good = fill_offer(context, row, targets, &offer, &cause) &&
+    bool good = primary_fill_offer(context, row, targets, &offer, &cause) &&
                 link_client_offer(client, &offer, &position, &cause);
     link_offer_clear(&offer);
     return good || fail_for_caller(cause, error);
+}
+
+bool
+primary_ask_state(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings,
+                  ReplicationState *ret_state, GError **error)
+{
+    g_autoptr(LinkClient) client = primary_connect_peer(context, settings, NULL, error);
+    LinkPosition position;
+    if (client == NULL || !link_client_position(client, vm_uuid, &position, error))
+        return false;
+    *ret_state = position.state;
+    return true;
 }
 
 /* ---- removal ---- */
@@ -232,6 +249,13 @@ char *
 primary_plan_path(const Primary *self)
 {
     return plan_path_of(self->context, relationship_vm(self->relationship));
+}
+
+bool
+primary_save_plan(const ReplicationContext *context, const char *vm_uuid, const Plan *plan, GError **error)
+{
+    g_autofree char *path = plan_path_of(context, vm_uuid);
+    return plan_save(plan, path, error);
 }
 
 bool
@@ -331,8 +355,8 @@ agree(Primary *self, GError **error)
     return adopt_position(self, &position, behind ? "the replica is behind what it acknowledged" : NULL, error);
 }
 
-static bool
-make_contact(Primary *self, GError **error)
+bool
+primary_make_contact(Primary *self, GError **error)
 {
     if (g_get_monotonic_time() - self->contact_usec > CONTACT_FRESH_USEC)
         drop_contact(self);
@@ -379,7 +403,7 @@ run_state(Primary *self, const StoreRelationship *row, char *const *targets, GEr
 {
     switch (row->state) {
     case STATE_REPLICATING:
-        return primary_run_delta(self, row, targets, error);
+        return primary_run_delta(self, row, targets, POINT_KIND_STANDARD, error);
     case STATE_WAITING_INITIAL:
     case STATE_RESYNCHRONIZING:
         return primary_run_pass(self, row, targets, error);
@@ -410,8 +434,8 @@ resync_is_held(Primary *self, const RelationshipSettings *settings, GError **err
     return true;
 }
 
-static char **
-find_disks(Primary *self, const StoreRelationship *row, const RelationshipSettings *settings, GError **error)
+char **
+primary_find_disks(Primary *self, const StoreRelationship *row, const RelationshipSettings *settings, GError **error)
 {
     g_autoptr(GError) cause = NULL;
     char **targets = primary_disks(self->context, row->vm_uuid, settings, &cause);
@@ -429,13 +453,17 @@ primary_cycle(Primary *self, GError **error)
 {
     GError *cause = NULL;
     g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
+    if (self->preparing)
+        return primary_run_preparation(self, &cause) ? CYCLE_DONE : handle_failure(self, row, cause, error);
+    if (row->state == STATE_PREPARED || row->state == STATE_REPURPOSE)
+        return primary_lock(self, &cause) ? CYCLE_DONE : handle_failure(self, row, cause, error);
     if (row->state == STATE_SUSPENDED || row->state == STATE_READY || row->state == STATE_RESYNC_SUSPENDED)
         return CYCLE_DONE;
     g_autoptr(RelationshipSettings) settings = relationship_settings(self->relationship);
     if (row->state == STATE_WAITING_RESYNC && resync_is_held(self, settings, error))
         return CYCLE_HELD;
-    g_auto(GStrv) targets = find_disks(self, row, settings, &cause);
-    if (targets == NULL || !make_contact(self, &cause))
+    g_auto(GStrv) targets = primary_find_disks(self, row, settings, &cause);
+    if (targets == NULL || !primary_make_contact(self, &cause))
         return handle_failure(self, row, cause, error);
 
     store_relationship_free(g_steal_pointer(&row));

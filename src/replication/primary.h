@@ -4,7 +4,9 @@
  */
 #pragma once
 
+#include "link/link.h"
 #include "replication/context.h"
+#include "replication/plan.h"
 #include "replication/relationship.h"
 
 typedef struct Primary Primary;
@@ -29,6 +31,29 @@ typedef enum {
 
 /* One cycle or pass, as the state asks for. Begin the relationship's work before. @error is set with CYCLE_RETRY and CYCLE_HELD. */
 CycleResult primary_cycle(Primary *self, GError **error);
+
+/* ---- planned failover ---- */
+/* The next cycle sends the last changes and locks the VM; the relationship's job ends with it. By the operation that wants it. */
+void primary_prepare(Primary *self);
+/* Keeps the VM from being started by anybody, and lets go again. */
+bool primary_lock(Primary *self, GError **error);
+void primary_unlock(Primary *self);
+/* At start: a VM that was locked is locked again. */
+bool primary_recover(Primary *self, GError **error);
+
+/* ---- reversing ---- */
+/* What is said of a VM to the other host; link_offer_clear() it whatever comes of it. */
+bool primary_fill_offer(const ReplicationContext *context, const StoreRelationship *row, char *const *targets, LinkOffer *offer,
+                        GError **error);
+/* A connection to the replica server of @settings, made when it is first used; @hurry (nullable) as of HttpClientConfig. (transfer full) */
+LinkClient *primary_connect_peer(const ReplicationContext *context, const RelationshipSettings *settings, const gint *hurry,
+                                 GError **error);
+/* What the next pass goes on from. */
+bool primary_save_plan(const ReplicationContext *context, const char *vm_uuid, const Plan *plan, GError **error);
+
+/* The state of the replica, asked of its host. */
+bool primary_ask_state(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings,
+                       ReplicationState *ret_state, GError **error);
 
 /* Tells the replica server that replication was removed here; what comes of it is its own business. */
 void primary_say_removed(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings);

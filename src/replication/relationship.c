@@ -154,7 +154,8 @@ relationship_move(Relationship *self, Operation operation, GError **error)
         relationship_edit_cancel(self, row);
         return false;
     }
-    if (operation == OPERATION_SUSPEND)
+    bool suspended = row->state == STATE_SUSPENDED || row->state == STATE_CRITICAL; /* and knows already what that interrupted */
+    if (operation == OPERATION_SUSPEND || (operation == OPERATION_GIVE_UP_ROLE && !suspended))
         row->resume_state = row->state;
     row->state = next;
     return relationship_edit_end(self, row, error);

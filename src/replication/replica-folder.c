@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define DISK_SUFFIX ".qcow2"
+#define ELSEWHERE_SUFFIX ".path" /* a text file in the place of the disk: where it is */
 
 static char *
 file_in(const char *folder, const char *part, const char *name, const char *suffix)
@@ -17,7 +18,67 @@ file_in(const char *folder, const char *part, const char *name, const char *suff
 char *
 replica_disk_path(const char *folder, const char *id)
 {
-    return file_in(folder, "disks", id, DISK_SUFFIX);
+    g_autofree char *elsewhere = file_in(folder, "disks", id, ELSEWHERE_SUFFIX);
+    char *path = NULL;
+    return g_file_get_contents(elsewhere, &path, NULL, NULL) ? path : file_in(folder, "disks", id, DISK_SUFFIX);
+}
+
+bool
+replica_disk_adopt(const char *folder, const char *id, const char *path, GError **error)
+{
+    g_autofree char *elsewhere = file_in(folder, "disks", id, ELSEWHERE_SUFFIX);
+    g_autofree char *own = file_in(folder, "disks", id, DISK_SUFFIX);
+    return strcmp(path, own) == 0 ? durable_unlink(elsewhere, error) : durable_replace(elsewhere, path, strlen(path), error);
+}
+
+static char *
+changes_path(const char *folder, const char *id)
+{
+    return file_in(folder, "reversed", id, ".bits");
+}
+
+bool
+replica_changes_write(const char *folder, const char *id, const ExtentSet *changes, uint64_t size_bytes, GError **error)
+{
+    uint64_t grains = (size_bytes + CHANGE_LOG_GRAIN - 1) / CHANGE_LOG_GRAIN;
+    g_autofree char *parent = g_build_filename(folder, "reversed", NULL);
+    g_autofree char *path = changes_path(folder, id);
+    size_t length = (size_t)((grains + 7) / 8);
+    g_autofree uint8_t *bits = g_malloc0(MAX(length, 1));
+    for (size_t i = 0; i < extent_set_count(changes); i++) {
+        const Extent *extent = extent_set_at(changes, i);
+        for (uint64_t grain = extent->start / CHANGE_LOG_GRAIN; grain * CHANGE_LOG_GRAIN < MIN(extent->end, size_bytes); grain++)
+            bits[grain / 8] |= (uint8_t)(1u << grain % 8);
+    }
+    return durable_mkdir(parent, error) && durable_replace(path, bits, length, error);
+}
+
+bool
+replica_changes_read(const char *folder, const char *id, uint64_t offset, uint64_t length, GByteArray *bits, GError **error)
+{
+    g_autofree char *path = changes_path(folder, id);
+    g_autofree char *content = NULL;
+    gsize size = 0;
+    if (!g_file_get_contents(path, &content, &size, error))
+        return false;
+    uint64_t first = offset / CHANGE_LOG_GRAIN / 8, wanted = ((length + CHANGE_LOG_GRAIN - 1) / CHANGE_LOG_GRAIN + 7) / 8;
+    for (uint64_t i = first; i < first + wanted; i++) {
+        uint8_t byte = i < size ? (uint8_t)content[i] : 0;
+        g_byte_array_append(bits, &byte, 1);
+    }
+    return true;
+}
+
+bool
+replica_folder_clear(const char *folder, GError **error)
+{
+    static const char *const parts[] = { "blobs", "staging", "undo", "failover", "reversed" };
+    for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
+        g_autofree char *path = g_build_filename(folder, parts[i], NULL);
+        if (!durable_remove_tree(path, error))
+            return false;
+    }
+    return replica_folder_make(folder, error);
 }
 
 char *
@@ -108,8 +169,9 @@ replica_folder_disks(const char *folder, GError **error)
     g_autoptr(GPtrArray) ids = g_ptr_array_new();
     const char *name;
     while ((name = g_dir_read_name(dir)) != NULL) {
-        if (g_str_has_suffix(name, DISK_SUFFIX))
-            g_ptr_array_add(ids, g_strndup(name, strlen(name) - strlen(DISK_SUFFIX)));
+        const char *suffix = g_str_has_suffix(name, DISK_SUFFIX) ? DISK_SUFFIX : ELSEWHERE_SUFFIX;
+        if (g_str_has_suffix(name, suffix))
+            g_ptr_array_add(ids, g_strndup(name, strlen(name) - strlen(suffix)));
     }
     g_ptr_array_sort(ids, compare_names);
     g_ptr_array_add(ids, NULL);

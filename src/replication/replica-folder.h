@@ -1,6 +1,9 @@
 /* replica-folder: where the files of one replica VM are. Every name is made here, from ids and numbers, never from a peer's paths.
  *
  *   FOLDER/disks/ID.qcow2               the replica disk: always the latest applied state
+ *   FOLDER/disks/ID.path                or where it is: an image of a VM that was the primary here before
+ *   FOLDER/reversed/from                the history that such a VM had
+ *   FOLDER/reversed/ID.bits             what a VM that was the primary here had written when it became the replica
  *   FOLDER/failover/ID.qcow2            what a failed-over VM runs on: an overlay of it
  *   FOLDER/failover/blobs/NAME          blobs of the point that was failed over to
  *   FOLDER/blobs/NAME                   domain XML, firmware variables, TPM state: latest
@@ -16,8 +19,16 @@
 #pragma once
 
 #include "replication/context.h"
+#include "util/extent-set.h"
 
 char *replica_disk_path(const char *folder, const char *id);
+/* Makes the image at @path the replica's disk @id. */
+bool  replica_disk_adopt(const char *folder, const char *id, const char *path, GError **error);
+/* A bit for each CHANGE_LOG_GRAIN of a disk. @offset must be a multiple of 8 grains; appends to @bits. */
+bool  replica_changes_write(const char *folder, const char *id, const ExtentSet *changes, uint64_t size_bytes, GError **error);
+bool  replica_changes_read(const char *folder, const char *id, uint64_t offset, uint64_t length, GByteArray *bits, GError **error);
+/* Empties all but the disks. */
+bool  replica_folder_clear(const char *folder, GError **error);
 char *replica_overlay_path(const char *folder, const char *id);
 char *replica_blob_folder(const char *folder);
 char *replica_failover_blob_folder(const char *folder);

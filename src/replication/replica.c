@@ -230,6 +230,28 @@ replica_check_folder(Replica *self, GError **error)
     return true;
 }
 
+static bool
+is_on_overlays(const ReplicationContext *context, const StoreRelationship *row)
+{
+    g_auto(GStrv) ids = replica_folder_disks(row->folder, NULL);
+    g_autoptr(GPtrArray) disks = virt_host_disks(context->virt, row->vm_uuid, NULL);
+    bool good = ids != NULL && disks != NULL;
+    for (guint i = 0; good && i < disks->len; i++) {
+        const VirtDisk *disk = g_ptr_array_index(disks, i);
+        g_autofree char *overlay = replica_overlay_path(row->folder, disk->target);
+        good = !g_strv_contains((const char *const *)ids, disk->target) || g_strcmp0(disk->path, overlay) == 0;
+    }
+    return good;
+}
+
+bool
+replica_place_domain(const ReplicationContext *context, const StoreRelationship *row, GError **error)
+{
+    g_autofree char *blobs = replica_blob_folder(row->folder);
+    virt_host_undefine(context->virt, row->vm_uuid, NULL);
+    return replica_make_overlays(row, error) && replica_define(context, row, blobs, false, error);
+}
+
 /* A failed step may have left the VM without a definition, and then nobody could fail over to it. */
 static bool
 define_if_missing(Replica *self, const StoreRelationship *row, GError **error)
@@ -237,7 +259,7 @@ define_if_missing(Replica *self, const StoreRelationship *row, GError **error)
     g_autoptr(GError) cause = NULL;
     g_autoptr(VirtDomain) domain = virt_host_find(self->context->virt, row->vm_uuid, &cause);
     if (domain != NULL)
-        return true;
+        return is_on_overlays(self->context, row) || domain->pid != 0 || replica_place_domain(self->context, row, error);
     if (!g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN)) {
         g_propagate_error(error, g_steal_pointer(&cause));
         return false;

@@ -36,6 +36,8 @@ void replica_close_disks(Replica *self);
 /* Defines the domain from the blobs in @blob_folder on the overlays of @row's folder. */
 bool replica_define(const ReplicationContext *context, const StoreRelationship *row, const char *blob_folder,
                     bool connect_interfaces, GError **error);
+/* Both: empty overlays, and the domain on them in the place of any other definition of the VM, which must be off. */
+bool replica_place_domain(const ReplicationContext *context, const StoreRelationship *row, GError **error);
 /* Puts empty overlays in place of what is there. */
 bool replica_make_overlays(const StoreRelationship *row, GError **error);
 

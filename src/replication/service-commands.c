@@ -54,8 +54,8 @@ create_job(Member *member, Job *job, void *data, GError **error)
     return true;
 }
 
-static RelationshipSettings *
-complete_settings(ReplicationService *self, const RelationshipSettings *wanted)
+RelationshipSettings *
+service_complete_settings(ReplicationService *self, const RelationshipSettings *wanted)
 {
     RelationshipSettings *settings = relationship_settings_copy(wanted);
     g_free(settings->primary_connection_point);
@@ -103,7 +103,7 @@ replication_service_create(ReplicationService *self, const Caller *caller, const
     g_autoptr(GPtrArray) disks = replication_service_disks(self, vm_uuid, error);
     if (disks == NULL || !check_included(disks, wanted, error))
         return false;
-    g_autoptr(RelationshipSettings) settings = complete_settings(self, wanted);
+    g_autoptr(RelationshipSettings) settings = service_complete_settings(self, wanted);
     g_auto(GStrv) targets = primary_disks(&self->context, domain->uuid, settings, error);
     if (targets == NULL)
         return false;
@@ -246,9 +246,16 @@ replication_service_change_state(ReplicationService *self, const Caller *caller,
     if (index != relationship_index(member->relationship))
         return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
                                   "replication is not extended to a third host");
+    if (member->primary != NULL && requested == 2)
+        return service_give_up_role(member, caller, error);
+    if (member->primary != NULL && requested == 4)
+        return service_prepare_planned(member, caller, ret_job, error);
+    if (requested == 3 && service_is_locked(member))
+        return service_cancel_prepared(member, caller, error);
     if (requested != 3 && requested != 7)
         return replication_refuse(error, REPLICATION_ERROR_NOT_SUPPORTED,
-                                  "RequestedState %u is not available; 3 (resume) and 7 (suspend) are",
+                                  "RequestedState %u is not available here; 2 (become a replica), 3 (resume), 4 (prepare a planned failover) on a "
+                                  "primary, and 7 (suspend) are",
                                   requested);
     Operation operation = requested == 3 ? OPERATION_RESUME : OPERATION_SUSPEND;
     if (!relationship_begin_operation(member->relationship, operation_name(operation), error))
@@ -375,7 +382,7 @@ check_may_start(Member *member, GError **error)
     if (row->mode == MODE_REPLICA && row->state != STATE_RECOVERED && row->state != STATE_COMMITTED)
         return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
                                   "VM '%s' is a replica and locked against starting; fail over to it first", row->vm_name);
-    if (row->mode == MODE_PRIMARY && row->state == STATE_PREPARED)
+    if (service_is_locked(member))
         return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
                                   "VM '%s' is prepared for a planned failover and locked against starting; cancel that first",
                                   row->vm_name);

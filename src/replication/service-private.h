@@ -51,6 +51,8 @@ Member *service_find_member(ReplicationService *self, const char *vm_uuid);
 GPtrArray *service_members(ReplicationService *self);
 /* Takes @row; the member is known to others from now on. */
 Member *service_add_member(ReplicationService *self, StoreRelationship *row, GError **error);
+/* The VM has another role now, as its row says: a new member in the place of this one, by the operation that has it. (transfer full) */
+Member *service_replace_member(ReplicationService *self, Member *member, GError **error);
 void    service_drop_member(ReplicationService *self, Member *member);
 /* Has a worker look at it now. */
 void    service_wake_member(Member *member);
@@ -66,7 +68,27 @@ bool    service_fail(GError *cause, GError **error);
 typedef bool (*MemberJobFunc)(Member *member, Job *job, void *data, GError **error);
 void    service_run_job(Member *member, Job *job, MemberJobFunc func, void *data, GDestroyNotify free_data);
 
+/* service-planned.c. Job and errors as in service.h. */
+/* Sends the last changes of a VM that is off and locks it. */
+bool    service_prepare_planned(Member *member, const Caller *caller, Job **ret_job, GError **error);
+/* Takes that back, or a role that was given up. */
+bool    service_cancel_prepared(Member *member, const Caller *caller, GError **error);
+/* Is this a primary that one of the two locked? */
+bool    service_is_locked(Member *member);
+/* Lets the former replica turn this primary into its replica. */
+bool    service_give_up_role(Member *member, const Caller *caller, GError **error);
+
+/* service-turn.c: a primary that becomes the replica of its former replica. Errors are LINK_ERROR for the peer. @entry: what the
+ * peer is authorized by. */
+bool    service_take_reversal(ReplicationService *self, Member *member, const LinkPeer *peer, const AuthorizationEntry *entry,
+                              const LinkReversal *reversal, LinkPosition *ret_position, GError **error);
+/* service-commands.c: settings with what a client cannot know; (transfer full) */
+RelationshipSettings *service_complete_settings(ReplicationService *self, const RelationshipSettings *wanted);
+
 /* link-ops.c: what peers may ask */
+/* Where replicas go that a host sends which @entry authorizes; (transfer full) */
+char   *service_replica_folder(ReplicationService *self, const AuthorizationEntry *entry, const char *vm_uuid);
+bool    service_deny_peer(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
 LinkServerOps service_link_ops(ReplicationService *self);
 /* server-settings.c */
 bool    service_load_settings(ReplicationService *self, GError **error);

@@ -109,6 +109,15 @@ service_add_member(ReplicationService *self, StoreRelationship *row, GError **er
     return member;
 }
 
+Member *
+service_replace_member(ReplicationService *self, Member *member, GError **error)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    relationship_close(member->relationship, true);
+    service_drop_member(self, member);
+    return service_add_member(self, g_steal_pointer(&row), error);
+}
+
 void
 service_drop_member(ReplicationService *self, Member *member)
 {
@@ -415,7 +424,7 @@ recover_member(ReplicationService *self, Member *member)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
-    bool recovered = member->replica == NULL || replica_recover(member->replica, &error);
+    bool recovered = member->replica != NULL ? replica_recover(member->replica, &error) : primary_recover(member->primary, &error);
     if (!recovered) {
         relationship_set_error(member->relationship, error->message);
         log_error("replica", row->vm_name, "%s", error->message);

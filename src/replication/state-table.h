@@ -21,6 +21,9 @@ typedef enum {
     OPERATION_FAILOVER_DONE,
     OPERATION_FAILOVER_FAILED,
     OPERATION_REVERT,
+    OPERATION_PREPARE,           /* a planned failover */
+    OPERATION_GIVE_UP_ROLE,      /* a primary that its former replica may turn into a replica */
+    OPERATION_REVERSE,           /* the replica becomes the primary */
     OPERATION_COMMIT,
     OPERATION_REMOVE,
     N_OPERATIONS,

@@ -465,6 +465,14 @@ class Host:
     def revert(self, uuid, want=(0, JOB_STARTED)):
         return self.call("RevertFailover", want, ComputerSystem=self.vm_epr(uuid))
 
+    def reverse(self, uuid, replica, additional="interval=1;journal=1h", want=JOB_STARTED, timeout=120, **more):
+        """Makes this host the primary and @replica its replica server."""
+        settings = {"RecoveryConnectionPoint": "localhost", "RecoveryServerPortNumber": replica.port(), "AuthenticationType": 2,
+                    "CompressionEnabled": True, "ReplicationInterval": 30, "RecoveryHistory": 4, "AdditionalSettings": additional}
+        settings.update(more)
+        return self.call("ReverseReplicationRelationship", want, timeout, ComputerSystem=self.vm_epr(uuid),
+                         ReplicationSettingData=EmbeddedInstance("Msvm_ReplicationSettingData", settings))
+
     def commit(self, uuid, want=JOB_STARTED, timeout=120):
         return self.call("CommitFailover", want, timeout, ComputerSystem=self.vm_epr(uuid))
 
