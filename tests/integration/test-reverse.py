@@ -2,11 +2,14 @@
 """Planned failover and the way back: nothing is lost, and only what differs travels."""
 
 import os
+import subprocess
 import sys
+import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import hosts  # noqa: E402
 import tap  # noqa: E402
+from relay import Relay  # noqa: E402
 
 BUILD = sys.argv[1]
 TURNS = int(os.environ.get("VR_TEST_TURNS", "4"))
@@ -96,17 +99,68 @@ def test_reverse_is_refused_by_a_primary_that_is_one():
         replica.wait_replication(uuid, 2)
 
 
+def fill(path):
+    """Data that does not compress, between the ledger's records: they are the last sector of each 16 KiB."""
+    with tempfile.NamedTemporaryFile() as piece:
+        piece.write(os.urandom(8192))
+        piece.flush()
+        subprocess.run(["qemu-io", "-f", "qcow2", *(word for place in range(4096) for word in (
+            "-c", f"write -q -s {piece.name} {place * 16384 + 4096} {place % 8 * 512 + 4096}")), path], check=True)
+
+
+def test_the_lock_holds_against_virsh_too():
+    with hosts.replicating_pair(BUILD, libvirtd=True) as (primary, replica, guest):
+        primary.virsh("autostart", guest.uuid)
+        primary.power(guest.uuid, hosts.POWER_OFF)
+        primary.change_state(guest.uuid, PREPARE)
+        assert "disable" in primary.virsh("dominfo", guest.uuid).split("Autostart:")[1]
+        try:
+            primary.virsh("start", guest.uuid)
+        except AssertionError as refused:
+            assert "lock" in str(refused), refused
+        else:
+            raise AssertionError("a prepared VM was started")
+        primary.change_state(guest.uuid, RESUME)
+        assert "enable" in primary.virsh("dominfo", guest.uuid).split("Autostart:")[1]
+        primary.virsh("start", guest.uuid)
+        replica.wait_replication(guest.uuid, 2)
+
+
+def reverse_and_count(there, here, uuid):
+    """Bytes that went to the former primary until both sides were equal."""
+    relay = Relay(here.port())
+    there.reverse(uuid, here, RecoveryServerPortNumber=relay.port)
+    there.wait_state(uuid, hosts.REPLICATING)
+    sent = relay.forward_bytes
+    return relay, sent
+
+
 def test_forth_and_back_with_planned_failovers():
-    with hosts.replicating_pair(BUILD) as (primary, replica, guest):
+    with hosts.Site(BUILD) as site:
+        primary, replica = site.host("p"), site.host("r")
+        guest = primary.add_guest()
         uuid = guest.uuid
+        for path in primary.disk_paths():
+            fill(path)
+        primary.start()
+        replica.start()
+        replica.enable_server(primary.name)
         both_ways(primary, replica)
-        here, there = primary, replica
+        primary.power(uuid, hosts.POWER_ON)
+        primary.serial().wait_number(64)
+        primary.create_relationship(uuid, replica)
+        primary.start_replication(uuid)
+        replica.wait_replication(uuid, 2)
+        here, there, relays = primary, replica, []
         for turn in range(TURNS):
             here.power(uuid, hosts.POWER_OFF)
             last = written_last(here)
             here.change_state(uuid, PREPARE)
             there.failover(uuid)
-            there.reverse(uuid, here)
+            relay, sent = reverse_and_count(there, here, uuid)
+            relays.append(relay)
+            print(f"# turn {turn}: {sent} bytes to the former primary")
+            assert sent < 2**20, f"{sent} bytes were sent, with nothing to send"
             assert mode(there, uuid) == PRIMARY and mode(here, uuid) == REPLICA
             log, found = start(there, uuid)
             assert found == last, f"turn {turn}: {last} was written, {found} is there"
@@ -119,6 +173,8 @@ def test_forth_and_back_with_planned_failovers():
             there.failover(uuid, point)
             written_last(there)
             there.revert(uuid)
+        for relay in relays:
+            relay.close()
 
 
 def test_reverse_after_an_unplanned_failover():
