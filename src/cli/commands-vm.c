@@ -1,5 +1,6 @@
 #include "cli/commands.h"
 
+#include "cli/actions.h"
 #include "cli/point.h"
 #include "cli/session.h"
 #include "cli/settings.h"
@@ -472,4 +473,44 @@ command_stop(Session *session, const CommandLine *line, GError **error)
     if (result == CALL_DONE)
         session_say(session, "VM '%s' is off", vm->name);
     return result != CALL_FAILED;
+}
+
+/* ---- for sequences ---- */
+
+bool
+action_shut_down(Session *session, const SessionVm *vm, uint64_t timeout_sec, GError **error)
+{
+    return change_power(session, vm, POWER_SHUT_DOWN, false, "Shutting down", "Only a running VM can be shut down", error) == CALL_DONE &&
+           wait_until_off(session, vm, timeout_sec, error);
+}
+
+bool
+action_start(Session *session, const SessionVm *vm, GError **error)
+{
+    return start_vm(session, vm, false, error);
+}
+
+bool
+action_prepare(Session *session, const SessionVm *vm, GError **error)
+{
+    g_autoptr(WsmanArguments) arguments = wsman_arguments_new();
+    g_autofree char *relationship = embedded_relationship(vm), *requested = g_strdup_printf("%u", STATE_PREPARED);
+    g_autofree char *title = g_strdup_printf("Preparing the planned failover of '%s'", vm->name);
+    SessionCall call = { vm->reference, "RequestReplicationStateChangeEx", title, "The VM must replicate, and be off", vm, false };
+
+    wsman_arguments_add_text(arguments, "ReplicationRelationship", relationship);
+    wsman_arguments_add_text(arguments, "RequestedState", requested);
+    wsman_arguments_add_text(arguments, "TimeoutPeriod", NULL);
+    return session_call(session, &call, arguments, error) == CALL_DONE;
+}
+
+bool
+action_service(Session *session, const SessionVm *vm, const char *method, const char *verb, WsmanArguments *arguments, GError **error)
+{
+    g_autoptr(WsmanReference) service = replication_service();
+    g_autofree char *title = g_strdup_printf("%s '%s'", verb, vm->name);
+    SessionCall call = { service, method, title, NULL, vm, false };
+
+    wsman_arguments_add_reference(arguments, "ComputerSystem", vm->reference);
+    return session_call(session, &call, arguments, error) == CALL_DONE;
 }

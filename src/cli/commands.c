@@ -37,6 +37,18 @@ static const CommandOption reverse_options[] = {
     { NULL },
 };
 
+static const CommandOption planned_options[] = {
+    { "replica", 0, "URI", "the service on the replica's host: wsman+https://HOST; required" },
+    { "replica-ca", 0, "FILE", "certificate authorities for it" },
+    { "to", 0, "HOST", "the primary's name as a replica server" },
+    { "port", 0, "N", "its port (8443)" },
+    { "timeout", 0, "SEC", "how long the guest may take to shut down (120)" },
+    { "no-start", 0, NULL, "do not start the VM" },
+    { "no-reverse", 0, NULL, "do not reverse the replication" },
+    { "dry-run", 0, NULL, "check both hosts and say what would be done" },
+    { NULL },
+};
+
 static const CommandOption failover_options[] = {
     { "point", 0, "POINT", "go to this recovery point (see 'points'), not to the latest" },
     { "at", 0, "TIME", "go to the newest point taken at TIME or before" },
@@ -94,6 +106,8 @@ static const Command table[] = {
     { "remove", "VM", 1, 1, "Remove replication of a VM on this host; the other host keeps its part until it is removed there.",
       WORKING, command_remove },
 
+    { "planned-failover", "VM", 1, 1, "Move a VM to its replica's host: shut down, prepare, fail over, start, reverse.",
+      OPTIONS(planned_options), command_planned_failover },
     { "prepare", "VM", 1, 1, "Prepare a planned failover: send the last changes of a VM that is off, and lock it.", WORKING,
       command_prepare },
     { "failover", "VM", 1, 1, "Fail a replica over, to its latest or to an older recovery point.",

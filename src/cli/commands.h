@@ -25,6 +25,7 @@ bool command_resume(Session *session, const CommandLine *line, GError **error);
 bool command_remove(Session *session, const CommandLine *line, GError **error);
 bool command_failover(Session *session, const CommandLine *line, GError **error);
 bool command_commit(Session *session, const CommandLine *line, GError **error);
+bool command_planned_failover(Session *session, const CommandLine *line, GError **error);
 bool command_prepare(Session *session, const CommandLine *line, GError **error);
 bool command_as_replica(Session *session, const CommandLine *line, GError **error);
 bool command_reverse(Session *session, const CommandLine *line, GError **error);

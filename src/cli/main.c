@@ -21,7 +21,7 @@ print_help(void)
     printf("Usage: virt-replica [-c URI] COMMAND [ARGUMENTS]\n\nReplicates running KVM VMs to another host and fails them "
            "over.\n\nCommands:\n");
     for (const Command *command = commands_table(); command->name != NULL; command++)
-        printf("  %-14s %s\n", command->name, command->summary);
+        printf("  %-16s %s\n", command->name, command->summary);
     command_help_options(command_common_options, options);
     command_help_options(program_options, options);
     printf("\nOptions:\n%s\n'virt-replica COMMAND --help' shows the options of a command; virt-replica(1) tells more.\n",

@@ -59,6 +59,7 @@ def test_wrong_command_lines_are_status_2():
             (["enable", "vm", "--to", "h", "--history", "25"], "--history"),
             (["enable", "vm", "--to", "h", "--journal", "4x"], "--journal"),
             (["failover", "vm", "--point", "p", "--at", "10:00"], "give one of them"),
+            (["planned-failover", "vm"], "--replica URI is missing"),
             (["failover", "vm", "--start", "--detach"], "--detach does not wait"),
             (["server", "--enable", "--disable"], "exclude each other"), (["jobs", "--wait"], "id of a job"),
             (["authorize", "h"], "--storage"), (["authorize", "h", "--storage", "relative"], "absolute"),
@@ -76,7 +77,8 @@ def test_no_password_and_no_terminal_is_status_2():
 
 
 def test_no_service_is_status_3():
-    everywhere = {"failover": ["vm"], "enable": ["vm", "--to", "h"], "authorize": ["h", "--storage", "/d"], "unauthorize": ["h"]}
+    everywhere = {"failover": ["vm"], "enable": ["vm", "--to", "h"], "authorize": ["h", "--storage", "/d"], "unauthorize": ["h"],
+                  "planned-failover": ["vm", "--replica", NOBODY]}
     for command in commands():
         words = everywhere.get(command, ["vm"] if "VM" in run(command, "--help").stdout.splitlines()[0] else [])
         expect(run("-c", NOBODY, command, *words), UNREACHABLE, "/nonexistent/api.sock")

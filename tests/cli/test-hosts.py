@@ -153,4 +153,40 @@ def test_set_up_replicate_fail_over_revert_go_back_and_remove():
         remove(replica)
 
 
+def move(here, there, guest, *options):
+    """A planned failover by one command; the guest finds all that was written."""
+    good(here, "stop", "ledger", "--force")  # the ledger guest does not know how to shut down
+    last = here.check_disks().last
+    words = ["planned-failover", "ledger", "--replica", f"unix://{there.socket}", "--to", "localhost", "--port", str(here.port())]
+    log = there.serial().skip()
+    output = good(here, *words, "--dry-run")
+    assert "Would do step 5" in output and "Nothing was done" in output, output
+    assert status(here)["state"] == status(there)["state"] == "replicating"
+    output = good(here, *words, *options)
+    assert "is complete" in output, output
+    assert log.verdict() == last
+
+
+def test_planned_failover_and_back():
+    with hosts.Site(BUILD) as site:
+        primary, replica, guest = pair(site)
+        set_up(primary, replica)
+        bad(primary, "no VM|not found|unknown|There is", "planned-failover", "nobody", "--replica", f"unix://{replica.socket}")
+        good(primary, "server", "--enable")
+        good(primary, "authorize", replica.name, "--storage", primary.storage)
+        move(primary, replica, guest)
+        assert (status(replica)["mode"], status(primary)["mode"]) == ("primary", "replica")
+        replica.wait_state(guest.uuid, hosts.REPLICATING)
+        primary.wait_replication(guest.uuid, 2)
+        # a step that cannot be done: it is said which, and what to do
+        good(replica, "stop", "ledger", "--force")
+        good(primary, "suspend", "ledger")
+        bad(replica, "is not a replica that replicates", "planned-failover", "ledger", "--replica", f"unix://{primary.socket}")
+        good(primary, "resume", "ledger")
+        good(replica, "server", "--disable")
+        result = run(replica, "planned-failover", "ledger", "--replica", f"unix://{primary.socket}", "--to", "localhost", "--port", "1")
+        assert result.returncode == REFUSED and "Step 5" in result.stderr and "virt-replica reverse" in result.stderr, result
+        assert status(primary)["power"] == "running" and status(primary)["state"] == "failed over"
+
+
 tap.run()
