@@ -12,7 +12,8 @@ import tap  # noqa: E402
 from wsman_client import Epr  # noqa: E402
 
 BUILD = sys.argv[1]
-FAILED, ACCESS_DENIED, INVALID_PARAMETER, IN_USE, INVALID_STATE, FILE_NOT_FOUND = 32768, 32769, 32773, 32774, 32775, 32779
+FAILED, ACCESS_DENIED, INVALID_PARAMETER, IN_USE, INVALID_STATE, WRONG_TYPE, UNAVAILABLE, \
+    FILE_NOT_FOUND = 32768, 32769, 32773, 32774, 32775, 32776, 32777, 32779
 
 
 def refused(result, *words):
@@ -187,6 +188,62 @@ def test_damaged_files_of_a_point():
         assert "undo" in job["ErrorDescription"], job["ErrorDescription"]
         assert api.get(result.job).number("JobState") == 10, "the job cannot be read any more"
         replica.wait_state(uuid, hosts.REPLICATING)
+        replica.failover(uuid)
+        assert replica.check_disks().whole
+
+
+def test_references_of_the_wrong_class():
+    with hosts.replicating_pair(BUILD) as (primary, replica, guest):
+        uuid = guest.uuid
+        point = replica.point_epr(replica.points(uuid)[0])
+        refused(replica.call("InitiateFailover", WRONG_TYPE, ComputerSystem=point, SnapshotSettingData=None), "Msvm_ComputerSystem")
+        refused(replica.call("InitiateFailover", WRONG_TYPE, ComputerSystem=replica.vm_epr(uuid),
+                             SnapshotSettingData=replica.vm_epr(uuid)), "Msvm_VirtualSystemSettingData")
+        assert replica.state(uuid) == hosts.REPLICATING
+
+
+def test_qemu_tools_that_fail():
+    """Here because they may not write: the job says so, and the replica is as before."""
+    with hosts.replicating_pair(BUILD) as (primary, replica, guest):
+        uuid = guest.uuid
+        folder = os.path.join(replica.storage, uuid, "failover")
+        before = replica.points(uuid)[0]["InstanceID"]
+        mode = os.stat(folder).st_mode
+        os.chmod(folder, 0o500)
+        api = replica.api
+        result = api.invoke(api.enumerate("Msvm_ReplicationService")[0], "InitiateFailover", {
+            "ComputerSystem": replica.vm_epr(uuid), "SnapshotSettingData": None})
+        assert result.return_value == hosts.JOB_STARTED, result
+        job = api.wait_job(result, want=None)
+        os.chmod(folder, mode)
+        assert job.number("JobState") == 10 and job.number("ErrorCode") == FAILED, repr(job)
+        assert folder in job["ErrorDescription"], job["ErrorDescription"]
+        hosts.wait_for(lambda: replica.state(uuid) == hosts.REPLICATING, "the replica to receive again", 30)
+        assert replica.points(uuid)[0]["InstanceID"] == before
+        replica.wait_replication(uuid, 2, 60)
+        replica.failover(uuid)
+        assert replica.check_disks().whole
+
+
+def test_libvirt_is_away():
+    with hosts.replicating_pair(BUILD, libvirtd=True) as (primary, replica, guest):
+        uuid = guest.uuid
+        hosts.kill(replica.libvirtd.pid)
+
+        def answer():
+            result = replica.call("InitiateFailover", (UNAVAILABLE, hosts.JOB_STARTED, 32768), ComputerSystem=replica.vm_epr(uuid),
+                                  SnapshotSettingData=None)
+            assert result.return_value != hosts.JOB_STARTED, "a failover began without libvirt"
+            return result.return_value == UNAVAILABLE and result
+        refused(hosts.wait_for(answer, "the service to say that libvirt is away", 30), "libvirt", "not reachable")
+        replica.revive_libvirtd()
+
+        def is_back():
+            try:
+                return replica.vm(uuid) is not None
+            except hosts.Fault:
+                return False
+        hosts.wait_for(is_back, "libvirt to be reached again", 60)
         replica.failover(uuid)
         assert replica.check_disks().whole
 
