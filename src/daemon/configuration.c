@@ -30,6 +30,8 @@ static const struct {
     KEY("replication", "key", KEY_PATH, key, "/etc/virt-replica/key.pem"),
     KEY("replication", "storage-reserve", KEY_SIZE, storage_reserve_bytes, "256M"),
     KEY("replication", "workers", KEY_NUMBER, workers, "4"),
+    KEY("failover", "fence-command", KEY_PATH, fence_command, NULL),
+    KEY("failover", "fence-waived", KEY_TEXT, fence_waived, NULL),
     KEY("api", "socket", KEY_PATH, api_socket, "/run/virt-replica/api.sock"),
     KEY("api", "group", KEY_TEXT, api_group, "libvirt"),
     KEY("api", "address", KEY_TEXT, api_address, "::"),

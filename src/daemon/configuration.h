@@ -21,6 +21,7 @@ typedef struct {
     unsigned replication_port;
     char    *ca, *certificate, *key;
     unsigned workers;
+    char    *fence_command, *fence_waived; /* (nullable) */
     char    *api_socket, *api_group;
     char    *api_address;
     unsigned api_https_port;    /* 0 with api_https: a free one */

@@ -67,6 +67,8 @@ service_config(const Config *config, Ports *ports)
         .ca_file = config->ca,
         .certificate_file = config->certificate,
         .key_file = config->key,
+        .fence_command = config->fence_command,
+        .fence_waived = config->fence_waived,
         .workers = config->workers,
         .port_changed = ports != NULL ? port_changed : NULL,
         .opaque = ports,

@@ -14,6 +14,8 @@ typedef struct {
     const char *listen_address;     /* of the replica server */
     unsigned    listen_port;        /* used until a client sets another; 0 takes a free one, which is then kept */
     const char *ca_file, *certificate_file, *key_file;
+    const char *fence_command;      /* (nullable): must succeed before a VM starts after an unplanned failover */
+    const char *fence_waived;       /* (nullable): names of VMs for which it is not asked, apart by ';' */
     unsigned    workers;
     void      (*port_changed)(void *opaque, unsigned port); /* (nullable): the replica server listens there; 0: no longer */
     void       *opaque;

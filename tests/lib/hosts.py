@@ -239,6 +239,11 @@ class Host:
 
     # ---- the daemon ----
 
+    def configure(self, group, **values):
+        """Adds a group to the configuration file. Before the daemon starts."""
+        with open(self.config, "a", encoding="utf-8") as file:
+            file.write(f"\n[{group}]\n" + "".join(f"{name.replace('_', '-')}={value}\n" for name, value in values.items()))
+
     def start(self):
         """Starts virt-replicad and waits until its API answers."""
         assert self.process is None

@@ -1,0 +1,85 @@
+#!/usr/bin/python3
+"""After an unplanned failover a VM starts only behind the administrator's fence, unless he waived it by name."""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import hosts  # noqa: E402
+import tap  # noqa: E402
+
+BUILD = sys.argv[1]
+PREPARE = 4
+
+
+def write_fence(host, ends):
+    """A fence that notes what it is asked, and ends so."""
+    path, notes = os.path.join(host.folder, "fence"), os.path.join(host.folder, "asked")
+    with open(path, "w", encoding="ascii") as file:
+        file.write(f"#!/bin/sh\necho \"$@\" >> '{notes}'\necho the board does not answer >&2\nexit {ends}\n")
+    os.chmod(path, 0o700)
+    return path
+
+
+def asked(host):
+    try:
+        with open(os.path.join(host.folder, "asked"), encoding="ascii") as file:
+            return file.read().splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def restart_with(host, **settings):
+    with open(host.config, encoding="utf-8") as file:
+        kept = file.read().split("\n[failover]")[0]
+    with open(host.config, "w", encoding="utf-8") as file:
+        file.write(kept)
+    host.stop()
+    host.configure("failover", **settings)
+    host.start()
+
+
+def test_the_fence_decides():
+    with hosts.replicating_pair(BUILD) as (primary, replica, guest):
+        uuid = guest.uuid
+        fence = write_fence(replica, 1)
+        restart_with(replica, fence_command=fence)
+        replica.wait_replication(uuid, 2)
+        primary.kill()
+        primary.kill_qemu(uuid)
+        replica.failover(uuid)
+        try:
+            replica.power(uuid, hosts.POWER_ON)
+        except hosts.JobFailed as failed:
+            assert "the board does not answer" in str(failed) and "fence-waived" in str(failed), failed
+        else:
+            raise AssertionError("the VM started against the fence")
+        assert asked(replica) == [f"ledger {uuid} p"], asked(replica)
+        assert replica.qemu(uuid) is None
+
+        write_fence(replica, 0)
+        replica.power(uuid, hosts.POWER_ON)
+        assert replica.serial().verdict() > 0
+        assert len(asked(replica)) == 2
+
+        replica.power(uuid, hosts.POWER_OFF)
+        write_fence(replica, 1)
+        restart_with(replica, fence_command=fence, fence_waived="other; ledger")
+        replica.power(uuid, hosts.POWER_ON)
+        assert len(asked(replica)) == 2
+
+
+def test_a_planned_failover_needs_no_fence():
+    with hosts.replicating_pair(BUILD) as (primary, replica, guest):
+        uuid = guest.uuid
+        restart_with(replica, fence_command=write_fence(replica, 1))
+        replica.wait_replication(uuid)
+        primary.power(uuid, hosts.POWER_OFF)
+        primary.change_state(uuid, PREPARE)
+        replica.failover(uuid)
+        replica.power(uuid, hosts.POWER_ON)
+        assert not asked(replica) and replica.serial().verdict() > 0
+
+
+if __name__ == "__main__":
+    tap.run()
