@@ -8,6 +8,7 @@ _virt_replica_options() {
     case $1 in
     list | status | points | entries | version) echo --json ;;
     jobs) echo --json --wait ;;
+    statistics) echo --json --reset ;;
     enable) echo --to --port --interval --history --journal --disks --no-compression --detach ;;
     start-initial | suspend | resume | resync | remove | planned-failover | prepare | revert | commit | as-replica | start) echo --detach ;;
     reverse) echo --to --port --detach ;;
@@ -22,7 +23,7 @@ _virt_replica_options() {
 
 _virt_replica() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command= connect=() i
-    local commands="list status points jobs enable start-initial suspend resume resync remove planned-failover prepare failover revert commit reverse as-replica start stop shutdown
+    local commands="list status statistics points jobs enable start-initial suspend resume resync remove planned-failover prepare failover revert commit reverse as-replica start stop shutdown
         server authorize unauthorize entries version"
     local common="--connect --ca --quiet --help"
 
@@ -44,7 +45,7 @@ _virt_replica() {
         mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$current")
     else
         case $command in
-        status | points | enable | start-initial | suspend | resume | resync | remove | planned-failover | prepare | failover | revert | commit | reverse | as-replica | start | stop | shutdown)
+        status | statistics | points | enable | start-initial | suspend | resume | resync | remove | planned-failover | prepare | failover | revert | commit | reverse | as-replica | start | stop | shutdown)
             mapfile -t COMPREPLY < <(compgen -W "$(_virt_replica_vms "${connect[@]}")" -- "$current") ;;
         esac
     fi

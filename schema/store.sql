@@ -11,6 +11,7 @@ CREATE TABLE relationship (
     last_replication_usec INTEGER NOT NULL, last_apply_usec INTEGER NOT NULL,
     last_application_consistent_usec INTEGER NOT NULL,
     bytes_sent INTEGER NOT NULL, failover_point TEXT, blob_hash TEXT, declared_bytes INTEGER NOT NULL,
+    statistics TEXT,
     PRIMARY KEY (vm_uuid, idx)
 ) STRICT;
 

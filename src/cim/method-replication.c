@@ -182,6 +182,109 @@ remove_entry(MethodCall *call, GError **error)
     return primary != NULL && replication_service_remove_entry(call->service, &caller, primary, error);
 }
 
+/* ---- statistics ---- */
+
+static unsigned
+whole_seconds(uint64_t usec)
+{
+    return (unsigned) MIN((usec + G_USEC_PER_SEC / 2) / G_USEC_PER_SEC, UINT32_MAX);
+}
+
+static char *
+statistics_xml(const StatisticsView *view)
+{
+    CimInstance *instance = cim_instance_new(cim_class_find("root/virtualization/v2", "Msvm_ReplicationStatistics"));
+    const struct { const char *name; CimType type; uint64_t number; } numbers[] = {
+        { "ReplicationSuccessCount", CIM_UINT32, view->success },
+        { "ReplicationSize", CIM_UINT64, view->bytes },
+        { "MaxReplicationSize", CIM_UINT64, view->max_bytes },
+        { "PendingReplicationSize", CIM_UINT64, view->pending_bytes },
+        { "ReplicationLatency", CIM_UINT32, whole_seconds(view->latency_usec) },
+        { "MaxReplicationLatency", CIM_UINT32, whole_seconds(view->max_latency_usec) },
+        { "ReplicationMissCount", CIM_UINT32, view->missed },
+        { "ReplicationFailureCount", CIM_UINT32, view->failed },
+        { "NetworkFailureCount", CIM_UINT32, view->network_failed },
+        { "ApplicationConsistentSnapshotFailureCount", CIM_UINT32, view->consistent_failed },
+        { "ReplicationHealth", CIM_UINT32, view->health },
+    };
+    char *xml;
+
+    cim_instance_set(instance, "StartStatisticTime", cim_value_new_datetime(view->start_usec));
+    cim_instance_set(instance, "EndStatisticTime", cim_value_new_datetime(view->end_usec));
+    cim_instance_set(instance, "LastTestFailoverTime", cim_value_new_datetime(view->last_test_failover_usec));
+    for (unsigned i = 0; i < G_N_ELEMENTS(numbers); i++)
+        cim_instance_set(instance, numbers[i].name, cim_value_new_uint(numbers[i].type, numbers[i].number));
+    xml = cim_instance_to_xml(instance);
+    cim_instance_free(instance);
+    return xml;
+}
+
+static char *
+issue_xml(const HealthIssue *issue)
+{
+    enum { DEGRADED = 3, CRITICAL = 6 }; /* CIM_Error.PerceivedSeverity */
+    CimInstance *instance = cim_instance_new(cim_class_find("root/virtualization/v2", "Msvm_Error"));
+    char *xml;
+
+    cim_instance_set(instance, "OwningEntity", cim_value_new_string("virt-replica"));
+    cim_instance_set(instance, "Message", cim_value_new_string(issue->text));
+    cim_instance_set(instance, "PerceivedSeverity",
+                     cim_value_new_uint(CIM_UINT16, issue->severity == HEALTH_CRITICAL ? CRITICAL : DEGRADED));
+    xml = cim_instance_to_xml(instance);
+    cim_instance_free(instance);
+    return xml;
+}
+
+static void
+append_text(CimValue *array, char *text) /* takes it */
+{
+    cim_value_append(array, cim_value_new_string(text));
+    g_free(text);
+}
+
+/* The parameter ReplicationRelationship is of the method with Ex only; without it relationship 0 is meant. */
+static bool
+measured_relationship(const MethodCall *call, const VmView *vm, unsigned *ret_index, GError **error)
+{
+    *ret_index = 0;
+    return argument(call, "ReplicationRelationship") == NULL ||
+           argument_relationship(call, "ReplicationRelationship", vm, ret_index, error);
+}
+
+static bool
+get_statistics(MethodCall *call, GError **error)
+{
+    g_autoptr(VmView) vm = argument_vm(call, "ComputerSystem", error);
+    g_autoptr(StatisticsView) view = NULL;
+    CimValue *statistics, *issues;
+    unsigned index;
+
+    if (vm == NULL || !measured_relationship(call, vm, &index, error))
+        return false;
+    view = replication_service_statistics(call->service, vm->uuid, index, error);
+    if (view == NULL)
+        return false;
+    statistics = cim_value_new_array(CIM_STRING);
+    append_text(statistics, statistics_xml(view));
+    issues = cim_value_new_array(CIM_STRING);
+    for (unsigned i = 0; i < view->issues->len; i++)
+        append_text(issues, issue_xml(view->issues->pdata[i]));
+    g_hash_table_insert(call->out, g_strdup("ReplicationStatistics"), statistics);
+    g_hash_table_insert(call->out, g_strdup("ReplicationHealthIssues"), issues);
+    return true;
+}
+
+static bool
+reset_statistics(MethodCall *call, GError **error)
+{
+    g_autoptr(VmView) vm = argument_vm(call, "ComputerSystem", error);
+    Caller caller = { call->user };
+    unsigned index;
+
+    return vm != NULL && measured_relationship(call, vm, &index, error) &&
+           replication_service_reset_statistics(call->service, &caller, vm->uuid, index, error);
+}
+
 #define SERVICE "Msvm_ReplicationService"
 #define UNSUPPORTED(name, role) { SERVICE, name, role, NULL, REPLICATION_ERROR_NOT_SUPPORTED }
 
@@ -209,10 +312,10 @@ const MethodRow replication_methods[] = {
     UNSUPPORTED("SetAuthorizationEntry", CIM_ROLE_ADMINISTRATOR),
     UNSUPPORTED("TestReplicationConnection", CIM_ROLE_ADMINISTRATOR),
     UNSUPPORTED("GetSystemCertificates", CIM_ROLE_READER),
-    UNSUPPORTED("GetReplicationStatistics", CIM_ROLE_READER),
-    UNSUPPORTED("GetReplicationStatisticsEx", CIM_ROLE_READER),
-    UNSUPPORTED("ResetReplicationStatistics", CIM_ROLE_OPERATOR),
-    UNSUPPORTED("ResetReplicationStatisticsEx", CIM_ROLE_OPERATOR),
+    { SERVICE, "GetReplicationStatistics", CIM_ROLE_READER, get_statistics },
+    { SERVICE, "GetReplicationStatisticsEx", CIM_ROLE_READER, get_statistics },
+    { SERVICE, "ResetReplicationStatistics", CIM_ROLE_OPERATOR, reset_statistics },
+    { SERVICE, "ResetReplicationStatisticsEx", CIM_ROLE_OPERATOR, reset_statistics },
     { SERVICE, "RequestStateChange", CIM_ROLE_READER, NULL, NOT_SUPPORTED },
     { SERVICE, "StartService", CIM_ROLE_READER, NULL, NOT_SUPPORTED },
     { SERVICE, "StopService", CIM_ROLE_READER, NULL, NOT_SUPPORTED },

@@ -422,6 +422,63 @@ test_failed_job_as_instance(Fixture *fixture, const void *data)
     g_assert_cmpstr(cim_instance_get(found->pdata[0], "ErrorDescription")->v.string, ==, "Too slow");
 }
 
+/* ---- statistics ---- */
+
+/* The first item of an out array, as an instance. */
+static CimInstance *
+first_embedded(const CimValue *array)
+{
+    g_assert_cmpuint(array->v.items->len, ==, 1);
+    return cim_instance_from_text(((CimValue *) array->v.items->pdata[0])->v.string, NAMESPACE, NULL);
+}
+
+static void
+check_statistics(Fixture *fixture)
+{
+    CimInstance *read = first_embedded(out(fixture, "ReplicationStatistics"));
+
+    g_assert_cmpuint(fixture->code, ==, 0); /* at once: clients know no job here */
+    g_assert_true(out(fixture, "Job")->is_null);
+    g_assert_cmpuint(cim_instance_get(read, "ReplicationSuccessCount")->v.uint, ==, 12);
+    g_assert_cmpuint(cim_instance_get(read, "ReplicationMissCount")->v.uint, ==, 3);
+    g_assert_cmpuint(cim_instance_get(read, "ReplicationFailureCount")->v.uint, ==, 2);
+    g_assert_cmpuint(cim_instance_get(read, "NetworkFailureCount")->v.uint, ==, 1);
+    g_assert_cmpuint(cim_instance_get(read, "ReplicationSize")->v.uint, ==, 5000000000);
+    g_assert_cmpuint(cim_instance_get(read, "PendingReplicationSize")->v.uint, ==, 77);
+    g_assert_cmpuint(cim_instance_get(read, "ReplicationLatency")->v.uint, ==, 3);
+    g_assert_cmpuint(cim_instance_get(read, "MaxReplicationLatency")->v.uint, ==, 0);
+    g_assert_cmpuint(cim_instance_get(read, "ReplicationHealth")->v.uint, ==, 2);
+    g_assert_true(cim_instance_get(read, "LastTestFailoverTime")->is_null);
+    g_assert_true(cim_instance_get(read, "InstanceID")->is_null);
+    cim_instance_free(read);
+    read = first_embedded(out(fixture, "ReplicationHealthIssues"));
+    g_assert_cmpstr(cim_instance_get(read, "Message")->v.string, ==, "3 of 15 cycles & more were missed; wait.");
+    cim_instance_free(read);
+}
+
+static void
+test_statistics(Fixture *fixture, const void *data)
+{
+    g_autofree char *relationship = g_strdup_printf("<INSTANCE CLASSNAME=\"Msvm_ReplicationRelationship\">"
+                                                    PROPERTY("InstanceID", "Microsoft:%s\\HVR\\0") "</INSTANCE>", TEST_PRIMARY);
+
+    INVOKE(SERVICE, "GetReplicationStatistics", "ComputerSystem", VM(TEST_PRIMARY));
+    check_statistics(fixture);
+    INVOKE(SERVICE, "GetReplicationStatisticsEx", "ComputerSystem", VM(TEST_PRIMARY), "ReplicationRelationship", relationship);
+    check_statistics(fixture);
+    INVOKE(SERVICE, "GetReplicationStatisticsEx", "ComputerSystem", VM(TEST_IDLE));
+    assert_refused(fixture, REPLICATION_ERROR_INVALID_STATE);
+    INVOKE(SERVICE, "GetReplicationStatistics");
+    assert_refused(fixture, REPLICATION_ERROR_INVALID_PARAMETER);
+    INVOKE(SERVICE, "ResetReplicationStatisticsEx", "ComputerSystem", VM(TEST_PRIMARY), "ReplicationRelationship", relationship);
+    g_assert_cmpuint(fixture->code, ==, 0);
+    g_assert_cmpstr(test_service_last_call(fixture->service)->operation, ==, "reset-statistics");
+    g_assert_cmpuint(test_service_last_call(fixture->service)->index, ==, 0);
+    INVOKE(SERVICE, "ResetReplicationStatistics", "ComputerSystem", VM(TEST_REPLICA));
+    g_assert_cmpuint(fixture->code, ==, 0);
+    g_assert_cmpstr(test_service_last_call(fixture->service)->vm_uuid, ==, TEST_REPLICA);
+}
+
 /* ---- rights, and what is not there ---- */
 
 static void
@@ -448,7 +505,6 @@ static const char *const not_supported[] = {
     "ModifyReplicationSettings", "ChangeReplicationModeToPrimary", "ImportInitialReplica",
     "TestReplicaSystem", "SetFailoverNetworkAdapterSettings", "InitiateFailback",
     "SetAuthorizationEntry", "TestReplicationConnection", "GetSystemCertificates",
-    "GetReplicationStatistics", "GetReplicationStatisticsEx", "ResetReplicationStatistics", "ResetReplicationStatisticsEx",
 };
 
 static void
@@ -506,6 +562,7 @@ main(int argc, char **argv)
         { "/method/create-refusals", test_create_refusals }, { "/method/start-and-remove", test_start_and_remove },
         { "/method/states", test_states }, { "/method/server-settings", test_server_settings }, { "/method/entries", test_entries },
         { "/method/job-methods", test_job_methods }, { "/method/failed-job-as-instance", test_failed_job_as_instance },
+        { "/method/statistics", test_statistics },
         { "/method/roles", test_roles }, { "/method/not-supported", test_not_supported },
         { "/method/rows-match-the-classes", test_rows_match_the_classes },
         { "/method/wrong-arguments-are-faults", test_wrong_arguments_are_faults },

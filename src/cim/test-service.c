@@ -220,6 +220,28 @@ replication_service_disks(ReplicationService *self, const char *vm_uuid, GError 
     return disks;
 }
 
+StatisticsView *
+replication_service_statistics(ReplicationService *self, const char *vm_uuid, unsigned index, GError **error)
+{
+    StatisticsView *view;
+    HealthIssue *issue;
+
+    if (strcmp(vm_uuid, TEST_IDLE) == 0 || index != 0) {
+        g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_STATE, "It does not replicate");
+        return NULL;
+    }
+    view = g_new0(StatisticsView, 1);
+    *view = (StatisticsView) { .start_usec = TEST_TIME, .end_usec = TEST_TIME + INT64_C(3600) * G_USEC_PER_SEC, .success = 12,
+                               .missed = 3, .failed = 2, .network_failed = 1, .bytes = INT64_C(5000000000), .max_bytes = 1000,
+                               .pending_bytes = 77, .latency_usec = 2600000, .max_latency_usec = 400000,
+                               .health = HEALTH_WARNING };
+    view->issues = g_ptr_array_new_with_free_func((GDestroyNotify) health_issue_free);
+    issue = g_new0(HealthIssue, 1);
+    *issue = (HealthIssue) { HEALTH_WARNING, g_strdup("3 of 15 cycles & more were missed; wait.") };
+    g_ptr_array_add(view->issues, issue);
+    return view;
+}
+
 ServiceSettings *
 replication_service_settings(ReplicationService *self)
 {
@@ -332,6 +354,15 @@ replication_service_power(ReplicationService *self, const Caller *caller, const 
     bool ok = do_call(self, "power", caller, vm_uuid, JOB_START_VM, ret_job, error);
 
     self->call.number = requested;
+    return ok;
+}
+
+bool
+replication_service_reset_statistics(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned index, GError **error)
+{
+    bool ok = do_call(self, "reset-statistics", caller, vm_uuid, JOB_MODIFY_SERVICE, NULL, error);
+
+    self->call.index = index;
     return ok;
 }
 

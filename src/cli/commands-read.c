@@ -201,7 +201,15 @@ status_settings_fields(const WsmanInstance *settings)
 }
 
 static void
-status_text(const SessionVm *vm, const WsmanInstance *relationship, const WsmanInstance *settings, const GPtrArray *points)
+issue_fields(const GPtrArray *issues)
+{
+    for (guint i = 0; i < issues->len; i++)
+        output_field("Issue", issues->pdata[i]);
+}
+
+static void
+status_text(const SessionVm *vm, const WsmanInstance *relationship, const WsmanInstance *settings, const GPtrArray *points,
+            const GPtrArray *issues)
 {
     uint64_t mode = wsman_instance_number(vm->system, "ReplicationMode", 0);
     g_autofree char *lag = lag_text(relationship);
@@ -214,6 +222,7 @@ status_text(const SessionVm *vm, const WsmanInstance *relationship, const WsmanI
     if (mode == 0)
         return;
     output_field("Health", value_health(wsman_instance_number(relationship, "ReplicationHealth", 0)));
+    issue_fields(issues);
     output_field("Lag", lag);
     time_field("Last replication", relationship, "LastReplicationTime");
     if (points != NULL)
@@ -234,7 +243,8 @@ json_settings(JsonBuilder *builder, const WsmanInstance *settings)
 }
 
 static void
-status_json(const SessionVm *vm, const WsmanInstance *relationship, const WsmanInstance *settings, const GPtrArray *points)
+status_json(const SessionVm *vm, const WsmanInstance *relationship, const WsmanInstance *settings, const GPtrArray *points,
+            const GPtrArray *issues)
 {
     g_autoptr(JsonBuilder) builder = json_builder_new();
     uint64_t kind = wsman_instance_number(relationship, "FailedOverReplicationType", 0);
@@ -245,6 +255,7 @@ status_json(const SessionVm *vm, const WsmanInstance *relationship, const WsmanI
     output_json_number(builder, "recovery_points", points != NULL ? points->len : 0);
     json_named(builder, "failed_over_to", kind, value_point_kind(kind));
     json_settings(builder, settings);
+    output_json_strings(builder, "health_issues", issues);
     json_builder_end_object(builder);
     output_json_print(builder);
 }
@@ -255,21 +266,26 @@ command_status(Session *session, const CommandLine *line, GError **error)
     g_autoptr(SessionVm) vm = session_find_vm(session, command_line_word(line, 0), error);
     g_autoptr(WsmanInstance) relationship = vm != NULL ? session_relationship(session, vm, error) : NULL;
     g_autoptr(WsmanInstance) settings = relationship != NULL ? session_settings(session, vm, error) : NULL;
-    g_autoptr(GPtrArray) points = NULL;
+    g_autoptr(GPtrArray) points = NULL, issues = NULL;
+    g_autoptr(WsmanInstance) statistics = NULL;
     uint64_t mode;
 
     if (settings == NULL)
         return false;
     mode = wsman_instance_number(vm->system, "ReplicationMode", 0);
+    if (mode != 0)
+        statistics = session_statistics(session, vm, &issues, NULL); /* status is more than that: shown without, if need be */
+    if (issues == NULL)
+        issues = g_ptr_array_new();
     if (mode == 2 || mode == 4) {
         points = session_points(session, vm, error);
         if (points == NULL)
             return false;
     }
     if (command_line_switch(line, "json"))
-        status_json(vm, relationship, settings, points);
+        status_json(vm, relationship, settings, points, issues);
     else
-        status_text(vm, relationship, settings, points);
+        status_text(vm, relationship, settings, points, issues);
     return true;
 }
 

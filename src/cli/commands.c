@@ -66,6 +66,11 @@ static const CommandOption timeout_options[] = {
     { NULL },
 };
 
+static const CommandOption statistics_options[] = {
+    { "reset", 0, NULL, "count from zero again, as from now" },
+    { NULL },
+};
+
 static const CommandOption jobs_options[] = {
     { "wait", 0, NULL, "wait for the end of the job" },
     { NULL },
@@ -94,6 +99,8 @@ static const CommandOption authorize_options[] = {
 static const Command table[] = {
     { "list", NULL, 0, 0, "List the VMs of the host and their replication.", READING, command_list },
     { "status", "VM", 1, 1, "Show the replication of one VM.", READING, command_status },
+    { "statistics", "VM", 1, 1, "Show what was counted since the last boundary, or begin anew.", OPTIONS(statistics_options, json_options),
+      command_statistics },
     { "points", "VM", 1, 1, "List the recovery points of a replica, oldest first.", READING, command_points },
     { "jobs", "[JOB]", 0, 1, "List running and recent jobs, or show one.", OPTIONS(jobs_options, json_options), command_jobs },
 

@@ -10,9 +10,10 @@ extern const CommandOption command_common_options[];
 const Command *commands_table(void);
 const Command *commands_find(const char *name); /* NULL when there is none */
 
-/* The functions behind the rows: commands-read.c only reads, commands-vm.c changes VMs, commands-server.c the server. */
+/* The functions behind the rows: commands-read.c only reads, commands-statistics.c measures, commands-vm.c changes VMs, commands-server.c the server. */
 bool command_list(Session *session, const CommandLine *line, GError **error);
 bool command_status(Session *session, const CommandLine *line, GError **error);
+bool command_statistics(Session *session, const CommandLine *line, GError **error);
 bool command_points(Session *session, const CommandLine *line, GError **error);
 bool command_jobs(Session *session, const CommandLine *line, GError **error);
 bool command_version(Session *session, const CommandLine *line, GError **error);

@@ -138,6 +138,16 @@ output_json_flag(JsonBuilder *builder, const char *name, bool value)
 }
 
 void
+output_json_strings(JsonBuilder *builder, const char *name, const GPtrArray *values)
+{
+    json_builder_set_member_name(builder, name);
+    json_builder_begin_array(builder);
+    for (guint i = 0; i < values->len; i++)
+        json_builder_add_string_value(builder, values->pdata[i]);
+    json_builder_end_array(builder);
+}
+
+void
 output_json_print(JsonBuilder *builder)
 {
     g_autoptr(JsonNode) root = json_builder_get_root(builder);

@@ -25,6 +25,7 @@ char *output_clean(const char *text);
 void output_json_string(JsonBuilder *builder, const char *name, const char *value); /* NULL: null */
 void output_json_number(JsonBuilder *builder, const char *name, int64_t value);
 void output_json_flag(JsonBuilder *builder, const char *name, bool value);
+void output_json_strings(JsonBuilder *builder, const char *name, const GPtrArray *values); /* of char* */
 void output_json_print(JsonBuilder *builder); /* what was built, indented, with a line end */
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(OutputTable, output_table_free)

@@ -57,6 +57,16 @@ bool       session_wait_job(Session *self, const WsmanReference *job, const char
 /* Pauses between two looks at something; false with COMMAND_ERROR_INTERRUPTED after Ctrl-C. @what: what goes on regardless */
 bool       session_pause(const char *what, GError **error);
 
+/* ---- statistics ---- */
+/**
+ * session_statistics:
+ * @ret_issues: what is not well, of char*; empty when all is
+ *
+ * Returns: Msvm_ReplicationStatistics of relationship 0
+ */
+WsmanInstance *session_statistics(Session *self, const SessionVm *vm, GPtrArray **ret_issues, GError **error);
+bool           session_reset_statistics(Session *self, const SessionVm *vm, GError **error);
+
 /* ---- pure parts, for tests ---- */
 /* Fills @config; its strings are owned by @strings. */
 bool  session_parse_uri(const char *uri, HttpClientConfig *config, GPtrArray *strings, GError **error);

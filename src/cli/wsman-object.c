@@ -2,6 +2,7 @@
 
 #include "cli/wsman-xml.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* ---- references ---- */
@@ -201,6 +202,40 @@ wsman_instance_from_node(xmlNode *node)
     return self;
 }
 
+static void
+add_embedded_property(WsmanInstance *self, xmlNode *node)
+{
+    g_autofree char *name = xml_attribute(node, "NAME");
+    xmlNode *value = xml_first_element(node);
+    Property *property;
+
+    if (name == NULL || !g_str_equal((const char *)node->name, "PROPERTY"))
+        return;
+    property = g_new0(Property, 1);
+    property->name = g_steal_pointer(&name);
+    property->values = g_ptr_array_new_with_free_func(g_free);
+    if (value != NULL)
+        g_ptr_array_add(property->values, xml_text(value));
+    g_ptr_array_add(self->properties, property);
+}
+
+WsmanInstance *
+wsman_instance_from_embedded(const char *text, GError **error)
+{
+    g_autoptr(xmlDoc) document = xml_parse(text, strlen(text), error);
+    xmlNode *root = document != NULL ? xmlDocGetRootElement(document) : NULL;
+    WsmanInstance *self;
+
+    if (root == NULL)
+        return NULL;
+    self = g_new0(WsmanInstance, 1);
+    self->class_name = xml_attribute(root, "CLASSNAME");
+    self->properties = g_ptr_array_new_with_free_func(property_free);
+    for (xmlNode *child = xml_first_element(root); child != NULL; child = xmlNextElementSibling(child))
+        add_embedded_property(self, child);
+    return self;
+}
+
 void
 wsman_instance_free(WsmanInstance *self)
 {
@@ -251,13 +286,31 @@ wsman_instance_flag(const WsmanInstance *self, const char *name)
     return text != NULL && (g_ascii_strcasecmp(text, "true") == 0 || g_str_equal(text, "1"));
 }
 
+/* 20260501102030.000000+060, the offset in minutes: CIM's own form; NULL for anything else. */
+static GDateTime *
+cim_time(const char *text)
+{
+    int year, month, day, hour, minute, offset;
+    double seconds;
+    g_autoptr(GDateTime) local = NULL;
+    g_autoptr(GTimeZone) utc = g_time_zone_new_utc();
+
+    if (strlen(text) != 25 || text[14] != '.' ||
+        sscanf(text, "%4d%2d%2d%2d%2d%9lf%4d", &year, &month, &day, &hour, &minute, &seconds, &offset) != 7)
+        return NULL;
+    local = g_date_time_new(utc, year, month, day, hour, minute, seconds);
+    return local != NULL ? g_date_time_add_minutes(local, -offset) : NULL;
+}
+
 int64_t
 wsman_instance_time(const WsmanInstance *self, const char *name)
 {
     const char *text = wsman_instance_text(self, name);
     g_autoptr(GTimeZone) utc = g_time_zone_new_utc();
-    g_autoptr(GDateTime) time = text != NULL ? g_date_time_new_from_iso8601(text, utc) : NULL;
+    g_autoptr(GDateTime) time = text != NULL ? cim_time(text) : NULL;
 
+    if (time == NULL && text != NULL)
+        time = g_date_time_new_from_iso8601(text, utc);
     if (time == NULL)
         return 0;
     return g_date_time_to_unix(time) * G_USEC_PER_SEC + g_date_time_get_microsecond(time);

@@ -31,9 +31,11 @@ void            wsman_reference_write_selectors(const WsmanReference *self, GStr
 typedef struct WsmanInstance WsmanInstance;
 
 WsmanInstance *wsman_instance_from_node(xmlNode *node); /* never NULL; what is not understood is left out */
+/* From the CIM-XML text that an out parameter holds; WSMAN_CLIENT_ERROR_PROTOCOL when it is none. Arrays and references are left out. */
+WsmanInstance *wsman_instance_from_embedded(const char *text, GError **error);
 void           wsman_instance_free(WsmanInstance *self);
 const char    *wsman_instance_class(const WsmanInstance *self);
-/* The first value; NULL when the property is null or missing. Datetimes are ISO 8601 text. */
+/* The first value; NULL when the property is null or missing. Datetimes are ISO 8601 text, or of CIM in an embedded instance. */
 const char    *wsman_instance_text(const WsmanInstance *self, const char *name);
 uint64_t       wsman_instance_number(const WsmanInstance *self, const char *name, uint64_t missing);
 bool           wsman_instance_flag(const WsmanInstance *self, const char *name); /* null is false */

@@ -132,6 +132,7 @@ op_position(void *opaque, const LinkPeer *peer, const char *vm_uuid, LinkPositio
     g_autoptr(Member) member = find_bound(opaque, peer, vm_uuid, error);
     if (member == NULL)
         return false;
+    tally_heard(relationship_tally(member->relationship));
     replica_position(member->replica, ret_position);
     return true;
 }
@@ -142,6 +143,8 @@ note_room(Member *member, const GError *cause)
 {
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
     bool no_room = g_error_matches(cause, LINK_ERROR, LINK_ERROR_NO_SPACE);
+    if (no_room)
+        tally_set_trouble(relationship_tally(member->relationship), FAILURE_LOCAL);
     if (no_room && relationship_set_error(member->relationship, cause->message))
         log_warning("link", row->vm_name, "a log was not taken: %s; it is taken as soon as there is room", cause->message);
     else if (cause != NULL)
@@ -161,10 +164,13 @@ op_receive(void *opaque, const LinkPeer *peer, const char *vm_uuid, ChangeLogSou
         return false;
     g_autoptr(GError) cause = NULL;
     ReplicaLimits limits = entry_limits_of(member);
+    tally_heard(relationship_tally(member->relationship));
     bool good = replica_receive(member->replica, log, stream, &limits, ret_position, &cause);
+    tally_heard(relationship_tally(member->relationship));
     note_room(member, cause);
     if (good)
         return true;
+    tally_failure(relationship_tally(member->relationship), service_failure_of_received(cause));
     g_propagate_error(error, g_steal_pointer(&cause));
     return false;
 }

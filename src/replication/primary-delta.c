@@ -39,6 +39,9 @@ primary_note_acknowledged(Primary *self, const Moment *moment, const Sending *se
         row->blob_hash = g_strdup(blob_hash);
     }
     int64_t age = g_get_monotonic_time() - moment_taken(moment);
+    if (row->state == STATE_REPLICATING) /* the end of a copy is no cycle */
+        tally_success(relationship_tally(self->relationship), link_upload_sent(sending->upload), age);
+    tally_pending(relationship_tally(self->relationship), 0);
     row->last_replication_usec = g_get_real_time() - age;
     row->last_kind = kind;
     primary_add_sent(self, row, sending);
@@ -81,7 +84,19 @@ nothing_to_send(Primary *self, const StoreRelationship *row, char *const *target
         return false;
     }
     relationship_set_captured(self->relationship, g_get_monotonic_time());
+    tally_success(relationship_tally(self->relationship), 0, 0);
     return true;
+}
+
+static uint64_t
+dirty_bytes(const Moment *moment)
+{
+    uint64_t bytes = 0;
+    for (unsigned i = 0; i < moment_disk_count(moment); i++) {
+        const ExtentSet *dirty = moment_disk(moment, i)->dirty;
+        bytes += dirty != NULL ? extent_set_bytes(dirty) : 0;
+    }
+    return bytes;
 }
 
 bool
@@ -105,6 +120,7 @@ primary_run_delta(Primary *self, const StoreRelationship *row, char *const *targ
     g_autoptr(Moment) moment = moment_open(self->context, &request, error);
     if (moment == NULL)
         return false;
+    tally_pending(relationship_tally(self->relationship), dirty_bytes(moment));
 
     Sending sending = { 0 };
     LinkPosition position;

@@ -253,6 +253,9 @@ run_pass_with(Pass *pass, char *const *targets, GError **error)
     if (sending.upload != NULL) {
         StoreRelationship *row = relationship_edit(self->relationship);
         primary_add_sent(self, row, &sending);
+        if (pass->kind == CHANGE_LOG_RESYNC)
+            tally_resync_bytes(relationship_tally(self->relationship), link_upload_sent(sending.upload));
+        tally_pending(relationship_tally(self->relationship), plan_left(pass->plan));
         relationship_edit_end(self->relationship, row, NULL);
     }
     primary_sending_clear(&sending);

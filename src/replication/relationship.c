@@ -7,6 +7,7 @@ struct Relationship {
     Store  *store;
     char   *vm_uuid;
     unsigned index;
+    Tally  *tally;
 
     GMutex  lock; /* guards all below */
     GCond   changed;
@@ -40,6 +41,7 @@ relationship_new(Store *store, StoreRelationship *row, GError **error)
     self->store = store;
     self->vm_uuid = g_strdup(row->vm_uuid);
     self->index = row->index;
+    self->tally = tally_new(row->vm_name, row->statistics);
     g_mutex_init(&self->lock);
     g_cond_init(&self->changed);
     self->row = row;
@@ -61,6 +63,7 @@ relationship_unref(Relationship *self)
         return;
     g_assert(!self->working);
     g_free(self->vm_uuid);
+    tally_free(self->tally);
     store_relationship_free(self->row);
     relationship_settings_free(self->settings);
     g_free(self->operation);
@@ -133,6 +136,8 @@ relationship_edit_end(Relationship *self, StoreRelationship *row, GError **error
         g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_STATE, "VM '%s' no longer replicates",
                     self->vm_uuid);
     good = good && (settings = settings_of_row(row, error)) != NULL;
+    g_free(row->statistics);
+    row->statistics = good ? tally_text(self->tally) : NULL;
     good = good && store_relationship_save(self->store, row, error);
     if (good) {
         relationship_settings_free(self->settings);
@@ -143,6 +148,18 @@ relationship_edit_end(Relationship *self, StoreRelationship *row, GError **error
     g_mutex_unlock(&self->lock);
     store_relationship_free(row);
     return good;
+}
+
+Tally *
+relationship_tally(Relationship *self)
+{
+    return self->tally;
+}
+
+bool
+relationship_save_statistics(Relationship *self, int64_t age_usec, GError **error)
+{
+    return !tally_is_unsaved(self->tally, age_usec) || relationship_edit_end(self, relationship_edit(self), error);
 }
 
 bool

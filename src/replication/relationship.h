@@ -10,6 +10,7 @@
 
 #include "replication/service.h"
 #include "replication/state-table.h"
+#include "replication/tally.h"
 #include "store/store.h"
 
 typedef struct Relationship Relationship;
@@ -34,6 +35,11 @@ bool               relationship_edit_end(Relationship *self, StoreRelationship *
 void               relationship_edit_cancel(Relationship *self, StoreRelationship *row);
 /* Moves along the state table, durably. */
 bool               relationship_move(Relationship *self, Operation operation, GError **error);
+
+/* Its statistics; what they are at an edit's end is saved with the row. Borrowed. */
+Tally *relationship_tally(Relationship *self);
+/* Saves them when they changed longer ago than @age_usec and no edit took them along. */
+bool   relationship_save_statistics(Relationship *self, int64_t age_usec, GError **error);
 
 /* Work. begin waits for other work, returns false when an operation has or wants the VM, or it is removed. */
 bool relationship_begin_work(Relationship *self);

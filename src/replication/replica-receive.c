@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define BACKLOG_MAX        16                        /* received but unapplied logs; part of the failover time */
@@ -177,6 +178,13 @@ note_received(Replica *self, const ChangeLogHeader *header, const uint8_t *diges
     return true;
 }
 
+static uint64_t
+file_bytes(int fd)
+{
+    struct stat info;
+    return fstat(fd, &info) == 0 ? (uint64_t)info.st_size : 0;
+}
+
 /* ---- a delta: staged, verified, durable, then acknowledged ---- */
 
 static bool
@@ -191,6 +199,7 @@ receive_delta(Replica *self, const StoreRelationship *row, ChangeLogReader *read
     if (!wait_for_backlog(self, error) || !read_to_end(reader, digest, error) ||
         !sync_and_rename(fd, part, path, error) || !note_received(self, header, digest, captured_usec, error))
         return false;
+    tally_success(relationship_tally(self->relationship), file_bytes(fd), g_get_monotonic_time() - captured_usec);
     self->wake(self->wake_opaque);
     return true;
 }
@@ -271,6 +280,7 @@ receive_resync(Replica *self, const StoreRelationship *row, ChangeLogReader *rea
     g_autofree char *path = replica_resync_staging_path(row->folder);
     if (!read_to_end(reader, digest, error) || !sync_and_rename(fd, part, path, error))
         return false;
+    tally_resync_bytes(relationship_tally(self->relationship), file_bytes(fd));
     if (!begin_receiving_work(self, CHANGE_LOG_RESYNC, error)) {
         unlink(path);
         return false;

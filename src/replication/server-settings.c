@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#define DAY_SEC 86400
+
 static const struct {
     const char *name;
     size_t      offset;
@@ -30,7 +32,7 @@ service_load_settings(ReplicationService *self, GError **error)
     settings->http_port = 80;
     settings->https_port = self->config.listen_port;
     settings->monitoring_interval_sec = 43200;
-    settings->monitoring_start_sec = 9 * 3600;
+    settings->monitoring_start_sec = 9 * 3600; /* here and in the store: local time, so that windows keep their hours in summer */
     for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++) {
         g_autofree char *text = store_value(self->context.store, numbers[i].name, NULL);
         if (text != NULL)
@@ -42,9 +44,20 @@ service_load_settings(ReplicationService *self, GError **error)
     return true;
 }
 
-static bool
-save_settings(ReplicationService *self, ServiceSettings *settings, GError **error)
+/* A time of day plus or minus what the local clock is ahead of UTC now. */
+static unsigned
+shift_time_of_day(unsigned sec, bool to_local)
 {
+    g_autoptr(GDateTime) now = g_date_time_new_now_local();
+    int64_t ahead = g_date_time_get_utc_offset(now) / G_TIME_SPAN_SECOND;
+    return (unsigned)(((int64_t)sec + (to_local ? ahead : -ahead) + 2 * DAY_SEC) % DAY_SEC);
+}
+
+static bool
+save_settings(ReplicationService *self, const ServiceSettings *given, GError **error)
+{
+    ServiceSettings local = *given, *settings = &local;
+    local.monitoring_start_sec = shift_time_of_day(given->monitoring_start_sec, true);
     for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++) {
         g_autofree char *text = g_strdup_printf("%u", *number_of(settings, i));
         if (!store_value_set(self->context.store, numbers[i].name, text, error))
@@ -109,6 +122,7 @@ replication_service_settings(ReplicationService *self)
     *copy = self->settings;
     copy->certificate_thumb_print = g_strdup(copy->certificate_thumb_print);
     g_mutex_unlock(&self->lock);
+    copy->monitoring_start_sec = shift_time_of_day(copy->monitoring_start_sec, false);
     return copy;
 }
 
@@ -133,7 +147,7 @@ check_settings(const ServiceSettings *settings, GError **error)
         return invalid(error, "a port is a number from 0 to 65535");
     if (settings->monitoring_interval_sec < 3600 || settings->monitoring_interval_sec > 604800)
         return invalid(error, "MonitoringInterval must be 3600 to 604800 s");
-    if (settings->monitoring_start_sec >= 86400)
+    if (settings->monitoring_start_sec >= DAY_SEC)
         return invalid(error, "MonitoringStartTime must be less than a day");
     return true;
 }
@@ -144,6 +158,7 @@ take_settings(ReplicationService *self, const ServiceSettings *settings)
     g_mutex_lock(&self->lock);
     g_free(self->settings.certificate_thumb_print);
     self->settings = *settings;
+    self->settings.monitoring_start_sec = shift_time_of_day(settings->monitoring_start_sec, true);
     self->settings.certificate_thumb_print = g_strdup(settings->certificate_thumb_print);
     g_mutex_unlock(&self->lock);
 }
@@ -157,8 +172,7 @@ replication_service_set_settings(ReplicationService *self, const Caller *caller,
         return false;
     GError *cause = NULL;
     g_autoptr(ServiceSettings) old = replication_service_settings(self);
-    ServiceSettings wanted = *settings;
-    if (!save_settings(self, &wanted, &cause))
+    if (!save_settings(self, settings, &cause))
         return service_fail(cause, error);
     take_settings(self, settings);
     if (!service_update_link_server(self, &cause)) {
@@ -168,6 +182,9 @@ replication_service_set_settings(ReplicationService *self, const Caller *caller,
         service_update_link_server(self, NULL);
         return service_fail(cause, error);
     }
+    g_autoptr(GPtrArray) members = service_members(self);
+    for (guint i = 0; i < members->len; i++)
+        service_plan_statistics(self, g_ptr_array_index(members, i));
     log_notice("service", NULL, "replica server %s by %s", settings->recovery_server_enabled ? "enabled" : "disabled",
                caller->user);
     return true;

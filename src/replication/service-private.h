@@ -90,6 +90,19 @@ RelationshipSettings *service_complete_settings(ReplicationService *self, const 
 char   *service_replica_folder(ReplicationService *self, const AuthorizationEntry *entry, const char *vm_uuid);
 bool    service_deny_peer(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
 LinkServerOps service_link_ops(ReplicationService *self);
+/* service-statistics.c */
+/* After a worker's look at a member; before its error is set, so that health never sees one without the other. */
+void    service_count_cycle(Member *member, CycleResult result, int64_t started_usec, const GError *error);
+FailureKind service_failure_of_received(const GError *error);
+/* Brings windows to now, and saves what is unsaved for long; of all members, now and then. */
+void    service_tend_statistics(ReplicationService *self);
+/* The settings of windows for one member, or after they changed. */
+void    service_plan_statistics(ReplicationService *self, Member *member);
+/* @lag_usec: -1 no copy; @ret_issues (nullable): of HealthIssue */
+ReplicationHealth service_judge(Relationship *relationship, const StoreRelationship *row, const RelationshipSettings *settings,
+                                const char *last_error, int64_t lag_usec, GPtrArray **ret_issues);
+/* Microseconds since the capture of the newest complete copy; -1 there is none. */
+int64_t service_lag(Relationship *relationship, const StoreRelationship *row);
 /* server-settings.c */
 bool    service_load_settings(ReplicationService *self, GError **error);
 bool    service_update_link_server(ReplicationService *self, GError **error);

@@ -5,8 +5,6 @@
 
 #include <string.h>
 
-#define HOUR_USEC (3600ll * G_USEC_PER_SEC)
-
 const char *
 replication_service_host_name(ReplicationService *self)
 {
@@ -21,25 +19,14 @@ replication_service_jobs(ReplicationService *self)
 
 /* ---- relationships ---- */
 
-/* The rules of Hyper-V Replica for one look at one relationship; the worst one counts. */
-static ReplicationHealth
-health_of(const StoreRelationship *row, const char *last_error, int64_t lag_usec)
+int64_t
+service_lag(Relationship *relationship, const StoreRelationship *row)
 {
-    if (row->state == STATE_DISABLED)
-        return HEALTH_NOT_APPLICABLE;
-    if (row->state == STATE_CRITICAL || row->state == STATE_WAITING_RESYNC || row->state == STATE_DISK_UPDATE_CRITICAL ||
-        last_error != NULL || (row->state == STATE_SUSPENDED && row->mode == MODE_REPLICA))
-        return HEALTH_CRITICAL;
-    if (row->state != STATE_REPLICATING || lag_usec > HOUR_USEC)
-        return HEALTH_WARNING;
-    return HEALTH_OK;
-}
-
-static int64_t
-lag_of(const StoreRelationship *row, int64_t captured_usec)
-{
-    if (captured_usec != 0)
-        return g_get_monotonic_time() - captured_usec;
+    int64_t captured = relationship_captured(relationship);
+    if (!row->initial_complete)
+        return -1;
+    if (captured != 0)
+        return g_get_monotonic_time() - captured;
     if (row->last_replication_usec != 0)
         return MAX(g_get_real_time() - row->last_replication_usec, 0);
     return -1;
@@ -64,8 +51,8 @@ view_of_relationship(Relationship *relationship)
     view->bytes_sent = row->bytes_sent;
     view->initial_percent = row->initial_complete ? 100 : relationship_percent(relationship);
     view->last_error = relationship_error(relationship);
-    view->lag_usec = row->initial_complete ? lag_of(row, relationship_captured(relationship)) : -1;
-    view->health = health_of(row, view->last_error, view->lag_usec);
+    view->lag_usec = service_lag(relationship, row);
+    view->health = service_judge(relationship, row, view->settings, view->last_error, view->lag_usec, NULL);
     return view;
 }
 

@@ -12,6 +12,7 @@
 
 #define POOL_BYTES        (64u * 1024 * 1024) /* disk data in memory, all VMs together */
 #define BACKOFF_MAX_SEC   15
+#define TEND_EVERY_USEC   (60 * G_USEC_PER_SEC) /* statistics: windows end that late at most */
 #define STATE_DATABASE    "state.db"
 
 static ServiceResumeFunc resume_failover;
@@ -106,6 +107,7 @@ service_add_member(ReplicationService *self, StoreRelationship *row, GError **er
     }
     g_hash_table_insert(self->members, (gpointer)relationship_vm(relationship), member_ref(member));
     g_mutex_unlock(&self->lock);
+    service_plan_statistics(self, member);
     return member;
 }
 
@@ -160,9 +162,17 @@ static gpointer
 scheduler_main(gpointer data)
 {
     ReplicationService *self = data;
+    int64_t tended = g_get_monotonic_time();
     g_mutex_lock(&self->lock);
     while (!self->stopping) {
-        int64_t now = g_get_monotonic_time(), next = now + 60 * G_USEC_PER_SEC;
+        int64_t now = g_get_monotonic_time(), next = now + TEND_EVERY_USEC;
+        if (now - tended > TEND_EVERY_USEC) {
+            tended = now;
+            g_mutex_unlock(&self->lock);
+            service_tend_statistics(self);
+            g_mutex_lock(&self->lock);
+            continue;
+        }
         GHashTableIter iter;
         gpointer value;
         g_hash_table_iter_init(&iter, self->members);
@@ -255,6 +265,7 @@ worker_main(gpointer data, gpointer user_data)
     g_autoptr(GError) error = NULL;
     int64_t started = g_get_monotonic_time();
     CycleResult result = work_on(member, &error);
+    service_count_cycle(member, result, started, error);
     if (result == CYCLE_RETRY || result == CYCLE_HELD)
         note_failure(member, result == CYCLE_RETRY ? "; retrying" : "", error);
     else if (result == CYCLE_DONE || result == CYCLE_GO_ON)
@@ -427,6 +438,7 @@ recover_member(ReplicationService *self, Member *member)
     bool recovered = member->replica != NULL ? replica_recover(member->replica, &error) : primary_recover(member->primary, &error);
     if (!recovered) {
         relationship_set_error(member->relationship, error->message);
+        tally_set_trouble(relationship_tally(member->relationship), FAILURE_LOCAL);
         log_error("replica", row->vm_name, "%s", error->message);
         if (g_error_matches(error, REPLICATION_ERROR, REPLICATION_ERROR_FILE_NOT_FOUND)) {
             StoreRelationship *edit = relationship_edit(member->relationship);
@@ -498,7 +510,7 @@ replication_service_start(const ServiceConfig *config, GError **error)
     }
     if (!virt_release(self->context.virt, NULL, config->scratch_folder, &released))
         log_warning("service", NULL, "looking for left-over backup jobs: %s; continuing", released->message);
-    if (!undo_unfinished(self, error) || !load_members(self, error) || !service_load_settings(self, error)) {
+    if (!undo_unfinished(self, error) || !service_load_settings(self, error) || !load_members(self, error)) {
         replication_service_stop(self);
         return NULL;
     }
@@ -517,8 +529,11 @@ close_members(ReplicationService *self)
     while (self->running_jobs > 0)
         g_cond_wait(&self->jobs_ended, &self->lock);
     g_mutex_unlock(&self->lock);
-    for (guint i = 0; i < members->len; i++)
-        relationship_close(((Member *)g_ptr_array_index(members, i))->relationship, false);
+    for (guint i = 0; i < members->len; i++) {
+        Relationship *relationship = ((Member *)g_ptr_array_index(members, i))->relationship;
+        relationship_save_statistics(relationship, 0, NULL);
+        relationship_close(relationship, false);
+    }
 }
 
 void

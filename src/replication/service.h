@@ -88,6 +88,25 @@ typedef struct {
 } PointView;
 void point_view_free(PointView *self);
 
+/* What is not well with a relationship. */
+typedef struct {
+    ReplicationHealth severity; /* HEALTH_WARNING or HEALTH_CRITICAL */
+    char             *text;     /* one sentence: cause and cure */
+} HealthIssue;
+void health_issue_free(HealthIssue *self);
+
+/* One window of statistics, as Msvm_ReplicationStatistics has it. */
+typedef struct {
+    int64_t  start_usec, end_usec;
+    uint32_t success, missed, failed, network_failed, consistent_failed;
+    uint64_t bytes, max_bytes, pending_bytes, resync_bytes;
+    uint64_t latency_usec, max_latency_usec; /* of all cycles, and of the slowest one */
+    int64_t  last_test_failover_usec;
+    ReplicationHealth health;
+    GPtrArray *issues; /* of HealthIssue; empty when all is well */
+} StatisticsView;
+void statistics_view_free(StatisticsView *self);
+
 typedef struct { char *target, *path, *format, *bus; uint64_t size_bytes; bool replicable; char *untrackable; } DiskView;
 void disk_view_free(DiskView *self);
 
@@ -100,7 +119,7 @@ typedef struct {
     unsigned allowed_authentication_type; /* 0..3 */
     char    *certificate_thumb_print;
     unsigned http_port, https_port;
-    unsigned monitoring_interval_sec, monitoring_start_sec;
+    unsigned monitoring_interval_sec, monitoring_start_sec; /* the start: time of day, UTC */
 } ServiceSettings;
 void service_settings_free(ServiceSettings *self);
 
@@ -116,6 +135,8 @@ VmView    *replication_service_vm(ReplicationService *self, const char *uuid, GE
 GPtrArray *replication_service_points(ReplicationService *self, const char *vm_uuid, GError **error); /* of PointView, oldest first */
 PointView *replication_service_point(ReplicationService *self, const char *point_id, GError **error);
 GPtrArray *replication_service_disks(ReplicationService *self, const char *vm_uuid, GError **error);  /* of DiskView */
+/* Of the window that runs; REPLICATION_ERROR_INVALID_STATE when there is no replication. */
+StatisticsView *replication_service_statistics(ReplicationService *self, const char *vm_uuid, unsigned index, GError **error);
 ServiceSettings *replication_service_settings(ReplicationService *self);
 GPtrArray *replication_service_entries(ReplicationService *self);                  /* of AuthorizationEntry */
 JobList   *replication_service_jobs(ReplicationService *self);                     /* borrowed */
@@ -134,6 +155,9 @@ bool replication_service_change_state(ReplicationService *self, const Caller *ca
                                       unsigned requested, Job **ret_job, GError **error);
 bool replication_service_remove(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned index,
                                 Job **ret_job, GError **error);
+/* Begins a window of statistics now. */
+bool replication_service_reset_statistics(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned index,
+                                          GError **error);
 /* Power state as Msvm_ComputerSystem.RequestStateChange; a replica that is not failed over, and a prepared primary, do not start. */
 bool replication_service_power(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned requested,
                                Job **ret_job, GError **error);
@@ -151,4 +175,5 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(RelationshipSettings, relationship_settings_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(RelationshipView, relationship_view_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmView, vm_view_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(PointView, point_view_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(StatisticsView, statistics_view_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ServiceSettings, service_settings_free)

@@ -71,3 +71,22 @@ service_settings_free(ServiceSettings *self)
     g_free(self->certificate_thumb_print);
     g_free(self);
 }
+
+void
+health_issue_free(HealthIssue *self)
+{
+    if (self == NULL)
+        return;
+    g_free(self->text);
+    g_free(self);
+}
+
+void
+statistics_view_free(StatisticsView *self)
+{
+    if (self == NULL)
+        return;
+    if (self->issues != NULL)
+        g_ptr_array_unref(self->issues);
+    g_free(self);
+}

@@ -6,7 +6,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-#define SCHEMA_VERSION 4
+#define SCHEMA_VERSION 5
 
 /* What makes version n + 1 of version n; schema/store.sql is the newest. */
 static const char *const migrations[SCHEMA_VERSION] = {
@@ -16,6 +16,7 @@ static const char *const migrations[SCHEMA_VERSION] = {
           " DELETE FROM unfinished WHERE vm_uuid = NEW.vm_uuid; END;",
     [3] = "ALTER TABLE entry ADD COLUMN additional_settings TEXT;"
           "ALTER TABLE relationship ADD COLUMN declared_bytes INTEGER NOT NULL DEFAULT 0;",
+    [4] = "ALTER TABLE relationship ADD COLUMN statistics TEXT;",
 };
 
 G_DEFINE_QUARK(store-error-quark, store_error)
@@ -245,7 +246,7 @@ store_relationship_copy(const StoreRelationship *other)
     StoreRelationship *row = g_new(StoreRelationship, 1);
     *row = *other;
     char **strings[] = { &row->vm_uuid,    &row->vm_name,    &row->lineage,        &row->settings, &row->peer, &row->folder,
-                         &row->checkpoint, &row->pass_token, &row->failover_point, &row->blob_hash };
+                         &row->checkpoint, &row->pass_token, &row->failover_point, &row->blob_hash, &row->statistics };
     for (size_t i = 0; i < G_N_ELEMENTS(strings); i++)
         *strings[i] = g_strdup(*strings[i]);
     return row;
@@ -257,7 +258,7 @@ store_relationship_free(StoreRelationship *row)
     if (row == NULL)
         return;
     char *strings[] = { row->vm_uuid,    row->vm_name,    row->lineage,        row->settings, row->peer, row->folder,
-                        row->checkpoint, row->pass_token, row->failover_point, row->blob_hash };
+                        row->checkpoint, row->pass_token, row->failover_point, row->blob_hash, row->statistics };
     for (size_t i = 0; i < G_N_ELEMENTS(strings); i++)
         g_free(strings[i]);
     g_free(row);
@@ -266,7 +267,8 @@ store_relationship_free(StoreRelationship *row)
 #define RELATIONSHIP_COLUMNS                                                                                          \
     "vm_uuid, idx, mode, state, resume_state, vm_name, lineage, settings, peer, folder, initial_complete, position, " \
     "digest, applied, applied_digest, checkpoint, pass_token, resync_passes, last_kind, failed_over_kind, "            \
-    "last_replication_usec, last_apply_usec, last_application_consistent_usec, bytes_sent, failover_point, blob_hash, declared_bytes"
+    "last_replication_usec, last_apply_usec, last_application_consistent_usec, bytes_sent, failover_point, blob_hash, declared_bytes, " \
+    "statistics"
 
 static gpointer
 relationship_from_row(sqlite3_stmt *s)
@@ -300,6 +302,7 @@ relationship_from_row(sqlite3_stmt *s)
     row->failover_point = column_text(s, c++);
     row->blob_hash = column_text(s, c++);
     row->declared_bytes = (uint64_t)sqlite3_column_int64(s, c++);
+    row->statistics = column_text(s, c++);
     return row;
 }
 
@@ -315,13 +318,13 @@ store_relationship_save(Store *self, const StoreRelationship *row, GError **erro
 {
     return run(self, error,
                "INSERT OR REPLACE INTO relationship (" RELATIONSHIP_COLUMNS ") VALUES "
-               "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-               "tuuuutttttuibibttuuuiiiitti", row->vm_uuid, row->index, row->mode, row->state, row->resume_state,
+               "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+               "tuuuutttttuibibttuuuiiiittit", row->vm_uuid, row->index, row->mode, row->state, row->resume_state,
                row->vm_name, row->lineage, row->settings, row->peer, row->folder, (unsigned)row->initial_complete,
                (int64_t)row->position, row->digest, (int64_t)row->applied, row->applied_digest, row->checkpoint,
                row->pass_token, row->resync_passes, row->last_kind, row->failed_over_kind, row->last_replication_usec,
                row->last_apply_usec, row->last_application_consistent_usec, (int64_t)row->bytes_sent,
-               row->failover_point, row->blob_hash, (int64_t)row->declared_bytes);
+               row->failover_point, row->blob_hash, (int64_t)row->declared_bytes, row->statistics);
 }
 
 static const char unfinished_insert[] = "INSERT OR REPLACE INTO unfinished (vm_uuid, folder, token) VALUES (?,?,?)";

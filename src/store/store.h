@@ -47,6 +47,7 @@ typedef struct {
     char    *failover_point;  /* replica: id of the point of a failover that runs or holds; NULL latest */
     char    *blob_hash;       /* primary: digest of the blobs the replica has */
     uint64_t declared_bytes;  /* replica: sizes of its disks, as the primary's newest log says */
+    char    *statistics;      /* text of the window of statistics that runs; NULL when none was begun */
 } StoreRelationship;
 StoreRelationship *store_relationship_new(const char *vm_uuid, unsigned index);
 StoreRelationship *store_relationship_copy(const StoreRelationship *row);

@@ -142,7 +142,8 @@ make_version_1(const char *path)
     g_assert_cmpint(sqlite3_open(path, &db), ==, SQLITE_OK);
     g_assert_cmpint(sqlite3_exec(db,
                                  "ALTER TABLE point DROP COLUMN running_usec; ALTER TABLE entry DROP COLUMN additional_settings;"
-                                 "ALTER TABLE relationship DROP COLUMN declared_bytes; DROP TRIGGER replica_finished; DROP TABLE unfinished;"
+                                 "ALTER TABLE relationship DROP COLUMN declared_bytes; ALTER TABLE relationship DROP COLUMN statistics;"
+                                 "DROP TRIGGER replica_finished; DROP TABLE unfinished;"
                                  "INSERT INTO point VALUES ('p', 'vm', 7, 1, 1, 0, 99); PRAGMA user_version=1;",
                                  NULL, NULL, NULL), ==, SQLITE_OK);
     sqlite3_close(db);

@@ -102,6 +102,22 @@ def test_json_has_names_numbers_and_null():
         assert s.json("entries") == [] and s.json("jobs") == [] and s.json("points", "idle") == []
 
 
+def test_statistics_and_issues_are_shown():
+    with service() as s:
+        shown = s.json("statistics", "web")
+        assert (shown["cycles"], shown["missed"], shown["failed"], shown["network_failed"]) == (12, 3, 2, 1), shown
+        assert (shown["bytes"], shown["pending_bytes"], shown["latency_sec"]) == (5000000000, 77, 3), shown
+        assert (shown["start"], shown["end"]) == ("2024-05-01T10:20:30Z", "2024-05-01T11:20:30Z"), shown
+        assert shown["last_test_failover"] is None and shown["health"] == "warning" and shown["health_number"] == 2
+        issue = "3 of 15 cycles & more were missed; wait."
+        assert shown["health_issues"] == [issue] and s.json("status", "web")["health_issues"] == [issue]
+        text = s.good("statistics", "web", "--reset")
+        assert re.search(r"^Missed: +3$", text, re.M) and f" {issue}\n" in text, text
+        assert f" {issue}\n" in s.good("status", "web")
+        assert "health_issues" in s.json("status", "idle") and "Issue" not in s.good("status", "idle")
+        s.bad(REFUSED, "no statistics of 'idle'.*does not replicate", "statistics", "idle")
+
+
 def test_points_are_listed_oldest_first():
     with service() as s:
         points = s.json("points", "db")
