@@ -99,6 +99,7 @@ static const struct { const char *path; int code; } get_cases[] = {
     { "Msvm_HostedService.Antecedent=\"" "Msvm_ComputerSystem.Name=\\\"" TEST_IDLE "\\\"\",Dependent=\"Msvm_ReplicationService.Name=\\\"replicasvc\\\"\"", CIM_ERROR_NOT_FOUND },
     { "Msvm_HostedService", CIM_ERROR_INVALID_PARAMETER },
     { "Msvm_Error", CIM_ERROR_NOT_FOUND },
+    { "Msvm_ReplicationStatistics", CIM_ERROR_NOT_FOUND },
 };
 
 static void

@@ -161,7 +161,9 @@ test_class_tables(void)
             if (property->type == CIM_REFERENCE)
                 g_assert_nonnull(cim_class_find(NAMESPACE, property->reference_class));
         }
-        if ((found->flags & (CIM_ABSTRACT | CIM_ASSOCIATION)) == 0 && strcmp(found->name, "Msvm_Error") != 0) {
+        /* These are only ever texts inside of something else. */
+        bool embedded = strcmp(found->name, "Msvm_Error") == 0 || strcmp(found->name, "Msvm_ReplicationStatistics") == 0;
+        if ((found->flags & (CIM_ABSTRACT | CIM_ASSOCIATION)) == 0 && !embedded) {
             CimInstance *instance = cim_instance_new(found);
             CimPath *path = cim_instance_path(instance);
             g_assert_cmpuint(path->names->len, >, 0);
