@@ -32,10 +32,29 @@ create_relationship(MethodCall *call, GError **error)
     instance = required_instance(call, "ReplicationSettingData", "Msvm_ReplicationSettingData", error);
     if (instance == NULL)
         return false;
-    settings = settings_from_instance(instance, vm, error);
+    settings = settings_from_instance(instance, vm, NULL, error);
     cim_instance_free(instance);
     return settings != NULL &&
            replication_service_create(call->service, &caller, vm->uuid, settings, &call->job, error);
+}
+
+static bool
+modify_settings(MethodCall *call, GError **error)
+{
+    g_autoptr(VmView) vm = argument_vm(call, "ComputerSystem", error);
+    g_autoptr(RelationshipSettings) settings = NULL;
+    Caller caller = { call->user };
+    CimInstance *instance;
+
+    if (vm == NULL)
+        return false;
+    instance = required_instance(call, "ReplicationSettingData", "Msvm_ReplicationSettingData", error);
+    if (instance == NULL)
+        return false;
+    settings = settings_from_instance(instance, vm, vm->relationships[0]->settings, error);
+    cim_instance_free(instance);
+    return settings != NULL &&
+           replication_service_modify(call->service, &caller, vm->uuid, settings, &call->job, error);
 }
 
 static bool
@@ -109,7 +128,7 @@ reverse_relationship(MethodCall *call, GError **error)
     instance = required_instance(call, "ReplicationSettingData", "Msvm_ReplicationSettingData", error);
     if (instance == NULL)
         return false;
-    settings = settings_from_instance(instance, vm, error);
+    settings = settings_from_instance(instance, vm, NULL, error);
     cim_instance_free(instance);
     return settings != NULL && failover_reverse(call->service, &caller, vm->uuid, settings, &call->job, error);
 }
@@ -291,7 +310,7 @@ reset_statistics(MethodCall *call, GError **error)
 /* In the order in which the class declares them. */
 const MethodRow replication_methods[] = {
     { SERVICE, "CreateReplicationRelationship", CIM_ROLE_ADMINISTRATOR, create_relationship },
-    UNSUPPORTED("ModifyReplicationSettings", CIM_ROLE_ADMINISTRATOR),
+    { SERVICE, "ModifyReplicationSettings", CIM_ROLE_ADMINISTRATOR, modify_settings },
     { SERVICE, "RemoveReplicationRelationship", CIM_ROLE_ADMINISTRATOR, remove_relationship },
     { SERVICE, "RemoveReplicationRelationshipEx", CIM_ROLE_ADMINISTRATOR, remove_relationship },
     { SERVICE, "ReverseReplicationRelationship", CIM_ROLE_OPERATOR, reverse_relationship },

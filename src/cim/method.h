@@ -53,7 +53,9 @@ bool argument_relationship(const MethodCall *call, const char *name, const VmVie
 
 /* ---- embedded settings to structures ---- */
 
-RelationshipSettings *settings_from_instance(const CimInstance *instance, const VmView *vm, GError **error);
+/* Null properties keep what @base has, or without that (nullable) the defaults. */
+RelationshipSettings *settings_from_instance(const CimInstance *instance, const VmView *vm, const RelationshipSettings *base,
+                                             GError **error);
 /* Null properties keep what @settings has. */
 void service_settings_change(ServiceSettings *settings, const CimInstance *instance);
 AuthorizationEntry *entry_from_instance(const CimInstance *instance, GError **error);

@@ -150,9 +150,9 @@ check_provider(const CimInstance *instance, GError **error)
 }
 
 RelationshipSettings *
-settings_from_instance(const CimInstance *instance, const VmView *vm, GError **error)
+settings_from_instance(const CimInstance *instance, const VmView *vm, const RelationshipSettings *base, GError **error)
 {
-    g_autoptr(RelationshipSettings) settings = relationship_settings_new();
+    g_autoptr(RelationshipSettings) settings = base != NULL ? relationship_settings_copy(base) : relationship_settings_new();
 
     if (!check_owner(instance, vm, error) || !check_provider(instance, error) ||
         !read_disks(instance, vm, &settings->included_disks, error))

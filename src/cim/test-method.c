@@ -270,6 +270,31 @@ test_create_refusals(Fixture *fixture, const void *data)
     }
 }
 
+/* What is not named stays as it is. */
+static void
+test_modify(Fixture *fixture, const void *data)
+{
+    g_autoptr(VmView) before = replication_service_vm(fixture->service, TEST_PRIMARY, NULL);
+    const RelationshipSettings *settings;
+
+    INVOKE(SERVICE, "ModifyReplicationSettings", "ComputerSystem", VM(TEST_PRIMARY), "ReplicationSettingData",
+           SETTINGS(PROPERTY("InstanceID", "Microsoft:" TEST_PRIMARY "\\HVR\\0") PROPERTY("RecoveryHistory", "7")));
+    g_assert_cmpuint(fixture->code, ==, 4096);
+    assert_call(fixture, "modify", TEST_PRIMARY);
+    settings = test_service_last_call(fixture->service)->settings;
+    g_assert_cmpuint(settings->recovery_history, ==, 7);
+    g_assert_cmpuint(settings->replication_interval_sec, ==, before->relationships[0]->settings->replication_interval_sec);
+    g_assert_cmpstr(settings->recovery_connection_point, ==, before->relationships[0]->settings->recovery_connection_point);
+    INVOKE(SERVICE, "ModifyReplicationSettings", "ComputerSystem", VM(TEST_PRIMARY));
+    assert_refused(fixture, REPLICATION_ERROR_INVALID_PARAMETER);
+    INVOKE(SERVICE, "ModifyReplicationSettings", "ComputerSystem", VM(TEST_PRIMARY), "ReplicationSettingData",
+           SETTINGS(PROPERTY("InstanceID", "Microsoft:" TEST_REPLICA "\\HVR\\0")));
+    assert_refused(fixture, REPLICATION_ERROR_INVALID_PARAMETER);
+    INVOKE(SERVICE, "ModifyReplicationSettings", "ComputerSystem", VM(TEST_PRIMARY), "ReplicationSettingData",
+           SETTINGS(PROPERTY("InstanceID", "Microsoft:" TEST_PRIMARY "\\HVR\\1")));
+    assert_refused(fixture, REPLICATION_ERROR_NOT_SUPPORTED);
+}
+
 /* ---- the others ---- */
 
 static void
@@ -502,7 +527,7 @@ test_roles(Fixture *fixture, const void *data)
 }
 
 static const char *const not_supported[] = {
-    "ModifyReplicationSettings", "ChangeReplicationModeToPrimary", "ImportInitialReplica",
+    "ChangeReplicationModeToPrimary", "ImportInitialReplica",
     "TestReplicaSystem", "SetFailoverNetworkAdapterSettings", "InitiateFailback",
     "SetAuthorizationEntry", "TestReplicationConnection", "GetSystemCertificates",
 };
@@ -559,7 +584,7 @@ main(int argc, char **argv)
         { "/method/failover-refusals", test_failover_refusals },
         { "/method/codes-of-the-service-pass-through", test_codes_of_the_service_pass_through },
         { "/method/create", test_create }, { "/method/create-from-own-text", test_create_from_own_text },
-        { "/method/create-refusals", test_create_refusals }, { "/method/start-and-remove", test_start_and_remove },
+        { "/method/create-refusals", test_create_refusals }, { "/method/modify", test_modify }, { "/method/start-and-remove", test_start_and_remove },
         { "/method/states", test_states }, { "/method/server-settings", test_server_settings }, { "/method/entries", test_entries },
         { "/method/job-methods", test_job_methods }, { "/method/failed-job-as-instance", test_failed_job_as_instance },
         { "/method/statistics", test_statistics },

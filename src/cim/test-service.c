@@ -305,6 +305,16 @@ replication_service_create(ReplicationService *self, const Caller *caller, const
 }
 
 bool
+replication_service_modify(ReplicationService *self, const Caller *caller, const char *vm_uuid, const RelationshipSettings *settings,
+                           Job **ret_job, GError **error)
+{
+    bool ok = do_call(self, "modify", caller, vm_uuid, JOB_MODIFY_RELATIONSHIP, ret_job, error);
+
+    self->call.settings = relationship_settings_copy(settings);
+    return ok;
+}
+
+bool
 replication_service_start_initial(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned type,
                                   const char *export_location, int64_t start_usec, Job **ret_job, GError **error)
 {

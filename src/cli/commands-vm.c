@@ -126,6 +126,32 @@ command_enable(Session *session, const CommandLine *line, GError **error)
     return result != CALL_FAILED;
 }
 
+bool
+command_modify(Session *session, const CommandLine *line, GError **error)
+{
+    g_autoptr(SessionVm) vm = NULL;
+    g_autoptr(WsmanInstance) current = NULL;
+    g_autoptr(WsmanArguments) arguments = wsman_arguments_new();
+    g_autoptr(WsmanEmbedded) settings = NULL;
+    g_autofree char *text = NULL;
+    CallResult result;
+
+    if (!settings_check_changes(line, error))
+        return false;
+    vm = session_find_vm(session, command_line_word(line, 0), error);
+    current = vm != NULL ? session_settings(session, vm, error) : NULL;
+    settings = current != NULL ? settings_changes(current, line, error) : NULL;
+    if (settings == NULL)
+        return false;
+    text = wsman_embedded_text(settings);
+    wsman_arguments_add_text(arguments, "ReplicationSettingData", text);
+    result = call_service(session, vm, line, "ModifyReplicationSettings", "Changing the settings of",
+                          "They are changed on the primary, while it does not change its role", arguments, error);
+    if (result == CALL_DONE)
+        session_say(session, "The settings of VM '%s' are changed; a replica server that is away gets them when it is back", vm->name);
+    return result != CALL_FAILED;
+}
+
 /* The job that started the copy has ended, or was the whole copy: the relationship's state tells. */
 static bool
 wait_for_initial(Session *session, const SessionVm *vm, GError **error)

@@ -26,8 +26,19 @@ static const CommandOption enable_options[] = {
     { "interval", 0, "SEC", "seconds from one replication to the next (300)" },
     { "history", 0, "N", "hourly recovery points to keep, 0 to 24 (0)" },
     { "journal", 0, "DURATION", "keep every replication of that long as a point: 30m, 4h" },
+    { "resync", 0, "WHEN", "resynchronize by itself: auto, manual, or hours such as 22:00-06:00 (auto)" },
     { "disks", 0, "LIST", "only these disks: vda,vdb" },
     { "no-compression", 0, NULL, "send data as it is" },
+    { NULL },
+};
+
+static const CommandOption modify_options[] = {
+    { "to", 0, "HOST", "the name that the replica server has now" },
+    { "port", 0, "N", "its port" },
+    { "interval", 0, "SEC", "seconds from one replication to the next" },
+    { "history", 0, "N", "hourly recovery points to keep, 0 to 24" },
+    { "journal", 0, "DURATION", "keep every replication of that long as a point: 30m, 4h; 0 for none" },
+    { "resync", 0, "WHEN", "resynchronize by itself: auto, manual, or hours such as 22:00-06:00" },
     { NULL },
 };
 
@@ -106,6 +117,8 @@ static const Command table[] = {
 
     { "enable", "VM", 1, 1, "Enable replication of a VM to another host; start-initial then copies it.",
       OPTIONS(enable_options, detach_options), command_enable },
+    { "modify", "VM", 1, 1, "Change the settings of replication, on the primary; what is not given stays.",
+      OPTIONS(modify_options, detach_options), command_modify },
     { "start-initial", "VM", 1, 1, "Copy the VM to the replica server and keep replicating.", WORKING, command_start_initial },
     { "suspend", "VM", 1, 1, "Suspend replication.", WORKING, command_suspend },
     { "resume", "VM", 1, 1, "Resume replication that is suspended or critical.", WORKING, command_resume },

@@ -2,6 +2,7 @@
 
 #include "cli/values.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define DEFAULT_PORT           8443
@@ -42,16 +43,70 @@ parse_numbers(const CommandLine *line, Numbers *ret_numbers, GError **error)
     return false;
 }
 
+/* ---- --resync ---- */
+
+typedef struct {
+    bool     given, by_itself;
+    unsigned start_min, end_min; /* of the day */
+} Resync;
+
+static bool
+parse_resync(const CommandLine *line, Resync *ret_resync, GError **error)
+{
+    const char *text = command_line_value(line, "resync");
+    Resync resync = { .given = text != NULL };
+    unsigned start_hour, start_min, end_hour, end_min;
+    int length = 0;
+
+    if (text != NULL && strcmp(text, "manual") != 0) {
+        resync.by_itself = true;
+        if (strcmp(text, "auto") != 0) {
+            if (sscanf(text, "%2u:%2u-%2u:%2u%n", &start_hour, &start_min, &end_hour, &end_min, &length) != 4
+                || text[length] != '\0' || start_hour > 23 || start_min > 59 || end_hour > 23 || end_min > 59) {
+                g_set_error(error, COMMAND_ERROR, COMMAND_ERROR_USAGE,
+                            "--resync: '%s' is not auto, manual or hours such as 22:00-06:00", text);
+                return false;
+            }
+            resync.start_min = start_hour * 60 + start_min;
+            resync.end_min = end_hour * 60 + end_min;
+        }
+    }
+    *ret_resync = resync;
+    return true;
+}
+
+static void
+set_time_of_day(WsmanEmbedded *settings, const char *name, unsigned minutes)
+{
+    g_autofree char *text = g_strdup_printf("00000000%02u%02u00.000000:000", minutes / 60, minutes % 60);
+
+    wsman_embedded_set(settings, name, "datetime", text);
+}
+
+/* Both ends being equal means the whole day. */
+static void
+set_resync(WsmanEmbedded *settings, const Resync *resync)
+{
+    if (!resync->given)
+        return;
+    wsman_embedded_set(settings, "AutoResynchronizeEnabled", "boolean", resync->by_itself ? "TRUE" : "FALSE");
+    if (!resync->by_itself)
+        return;
+    set_time_of_day(settings, "AutoResynchronizeIntervalStart", resync->start_min);
+    set_time_of_day(settings, "AutoResynchronizeIntervalEnd", resync->end_min);
+}
+
 bool
 settings_check_line(const CommandLine *line, GError **error)
 {
     Numbers numbers;
+    Resync resync;
 
     if (command_line_value(line, "to") == NULL) {
         g_set_error_literal(error, COMMAND_ERROR, COMMAND_ERROR_USAGE, "--to HOST is missing: the replica server");
         return false;
     }
-    return parse_numbers(line, &numbers, error);
+    return parse_numbers(line, &numbers, error) && parse_resync(line, &resync, error);
 }
 
 /* What clients may write; the rest of the class is read-only or belongs to others. */
@@ -82,9 +137,10 @@ set_number(WsmanEmbedded *settings, const char *name, uint64_t number)
     wsman_embedded_set(settings, name, "uint16", text);
 }
 
-/* The property knows three values only; others go into AdditionalSettings, where they count instead of it. */
+/* The property knows three values only; others go into AdditionalSettings, where they count instead of it. @none:
+ * what stands for no settings, null or the empty text that takes away what was there. */
 static void
-set_interval(WsmanEmbedded *settings, const Numbers *numbers)
+set_interval(WsmanEmbedded *settings, const Numbers *numbers, const char *none)
 {
     uint64_t documented = numbers->interval_sec >= 900 ? 900 : numbers->interval_sec >= 300 ? 300 : 30;
     g_autoptr(GString) additional = g_string_new(NULL);
@@ -94,7 +150,7 @@ set_interval(WsmanEmbedded *settings, const Numbers *numbers)
         g_string_append_printf(additional, "interval=%" G_GUINT64_FORMAT, numbers->interval_sec);
     if (numbers->journal_sec > 0)
         g_string_append_printf(additional, "%sjournal=%us", additional->len > 0 ? ";" : "", numbers->journal_sec);
-    wsman_embedded_set(settings, "AdditionalSettings", "string", additional->len > 0 ? additional->str : NULL);
+    wsman_embedded_set(settings, "AdditionalSettings", "string", additional->len > 0 ? additional->str : none);
 }
 
 /* By the InstanceIDs of Msvm_StorageAllocationSettingData, which are made of VM and target. */
@@ -152,8 +208,9 @@ settings_from_line(const WsmanInstance *current, const CommandLine *line, GError
 {
     WsmanEmbedded *settings;
     Numbers numbers;
+    Resync resync;
 
-    if (!parse_numbers(line, &numbers, error))
+    if (!parse_numbers(line, &numbers, error) || !parse_resync(line, &resync, error))
         return NULL;
     settings = copy_writable(current);
     wsman_embedded_set(settings, "AuthenticationType", "uint16", AUTHENTICATION_BY_CERTIFICATE);
@@ -162,23 +219,81 @@ settings_from_line(const WsmanInstance *current, const CommandLine *line, GError
                        command_line_switch(line, "no-compression") ? "FALSE" : "TRUE");
     set_number(settings, "RecoveryServerPortNumber", numbers.port);
     set_number(settings, "RecoveryHistory", numbers.history);
-    set_interval(settings, &numbers);
+    set_interval(settings, &numbers, NULL);
+    set_resync(settings, &resync);
     set_disks(settings, wsman_instance_text(current, "VirtualSystemIdentifier"), command_line_value(line, "disks"));
     return settings;
+}
+
+/* Seconds of one duration in AdditionalSettings; 0 when it is not there. */
+static unsigned
+additional_duration(const WsmanInstance *settings, const char *key, unsigned maximum_sec)
+{
+    const char *additional = wsman_instance_text(settings, "AdditionalSettings");
+    g_auto(GStrv) parts = g_strsplit_set(additional != NULL ? additional : "", ";,", -1);
+
+    for (char **part = parts; *part != NULL; part++) {
+        unsigned seconds;
+
+        if (g_str_has_prefix(g_strstrip(*part), key) && (*part)[strlen(key)] == '='
+            && value_parse_duration(*part + strlen(key) + 1, maximum_sec, &seconds, NULL))
+            return seconds;
+    }
+    return 0;
 }
 
 unsigned
 settings_interval(const WsmanInstance *settings)
 {
-    const char *additional = wsman_instance_text(settings, "AdditionalSettings");
-    g_auto(GStrv) parts = g_strsplit(additional != NULL ? additional : "", ";", -1);
+    unsigned own = additional_duration(settings, "interval", INTERVAL_MAX_SEC);
 
-    for (char **part = parts; *part != NULL; part++) {
-        unsigned seconds;
+    return own > 0 ? own : (unsigned)wsman_instance_number(settings, "ReplicationInterval", 0);
+}
 
-        if (g_str_has_prefix(g_strstrip(*part), "interval=")
-            && value_parse_duration(*part + strlen("interval="), INTERVAL_MAX_SEC, &seconds, NULL))
-            return seconds;
+/* ---- modify ---- */
+
+bool
+settings_check_changes(const CommandLine *line, GError **error)
+{
+    static const char *const options[] = { "to", "port", "interval", "history", "journal", "resync" };
+    Numbers numbers;
+    Resync resync;
+    bool any = false;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(options); i++)
+        any = any || command_line_value(line, options[i]) != NULL;
+    if (!any) {
+        g_set_error_literal(error, COMMAND_ERROR, COMMAND_ERROR_USAGE, "nothing to change is given; 'virt-replica modify --help' shows what can be");
+        return false;
     }
-    return (unsigned)wsman_instance_number(settings, "ReplicationInterval", 0);
+    return parse_numbers(line, &numbers, error) && parse_resync(line, &resync, error);
+}
+
+WsmanEmbedded *
+settings_changes(const WsmanInstance *current, const CommandLine *line, GError **error)
+{
+    const char *to = command_line_value(line, "to");
+    WsmanEmbedded *settings;
+    Numbers numbers;
+    Resync resync;
+
+    if (!parse_numbers(line, &numbers, error) || !parse_resync(line, &resync, error))
+        return NULL;
+    settings = wsman_embedded_new("Msvm_ReplicationSettingData");
+    wsman_embedded_set(settings, "InstanceID", "string", wsman_instance_text(current, "InstanceID"));
+    if (to != NULL)
+        wsman_embedded_set(settings, "RecoveryConnectionPoint", "string", to);
+    if (command_line_value(line, "port") != NULL)
+        set_number(settings, "RecoveryServerPortNumber", numbers.port);
+    if (command_line_value(line, "history") != NULL)
+        set_number(settings, "RecoveryHistory", numbers.history);
+    if (command_line_value(line, "interval") != NULL || command_line_value(line, "journal") != NULL) {
+        if (command_line_value(line, "interval") == NULL)
+            numbers.interval_sec = settings_interval(current);
+        if (command_line_value(line, "journal") == NULL)
+            numbers.journal_sec = additional_duration(current, "journal", JOURNAL_MAX_SEC);
+        set_interval(settings, &numbers, "");
+    }
+    set_resync(settings, &resync);
+    return settings;
 }

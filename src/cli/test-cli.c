@@ -143,6 +143,9 @@ test_settings(void)
         { "v --to hostb --history 24", "NAME=\"RecoveryHistory\" TYPE=\"uint16\"><VALUE>24<" },
         { "v --to hostb --interval 1 --journal 4h", "<VALUE>interval=1;journal=14400s<" },
         { "v --to hostb --interval 30", "NAME=\"ReplicationInterval\" TYPE=\"uint16\"><VALUE>30<" },
+        { "v --to hostb --resync manual", "NAME=\"AutoResynchronizeEnabled\" TYPE=\"boolean\"><VALUE>FALSE<" },
+        { "v --to hostb --resync 22:30-06:00", "Start\" TYPE=\"datetime\"><VALUE>00000000223000.000000:000<" },
+        { "v --to hostb --resync 22:30-06:00", "End\" TYPE=\"datetime\"><VALUE>00000000060000.000000:000<" },
         { "v --to hostb --no-compression", "NAME=\"CompressionEnabled\" TYPE=\"boolean\"><VALUE>FALSE<" },
         { "v --to hostb --disks vda,vdb", "<VALUE.ARRAY><VALUE>Microsoft:U\\vda</VALUE><VALUE>Microsoft:U\\vdb</VALUE></VALUE.ARRAY>" },
     };
@@ -163,6 +166,7 @@ test_settings_refused(void)
 {
     static const char *const cases[] = {
         "v", "v --to hostb --port 0", "v --to hostb --history 25", "v --to hostb --interval 0", "v --to hostb --journal 8d",
+        "v --to hostb --resync sometimes", "v --to hostb --resync 22:00-24:00", "v --to hostb --resync 22:00-06:00h",
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -173,6 +177,40 @@ test_settings_refused(void)
         g_assert_false(settings_check_line(line, &error));
         g_assert_error(error, COMMAND_ERROR, COMMAND_ERROR_USAGE);
     }
+}
+
+/* What is not named is not sent, and the one half of AdditionalSettings that is not named stays. */
+static void
+test_changes(void)
+{
+    static const struct {
+        const char *words, *want, *want_not;
+    } cases[] = {
+        { "v --history 7", "NAME=\"RecoveryHistory\" TYPE=\"uint16\"><VALUE>7<", "ReplicationInterval" },
+        { "v --history 7", "NAME=\"InstanceID\" TYPE=\"string\"><VALUE>Microsoft:u\\HVR\\0<", "AdditionalSettings" },
+        { "v --interval 2", "<VALUE>interval=2;journal=14400s<", "RecoveryHistory" },
+        { "v --journal 30m", "<VALUE>interval=5;journal=1800s<", "RecoveryConnectionPoint" },
+        { "v --interval 300 --journal 0", "NAME=\"AdditionalSettings\" TYPE=\"string\"><VALUE></VALUE>", "journal" },
+        { "v --resync auto", "NAME=\"AutoResynchronizeEnabled\" TYPE=\"boolean\"><VALUE>TRUE<", "RecoveryHistory" },
+        { "v --to hostc --port 99", "NAME=\"RecoveryServerPortNumber\" TYPE=\"uint16\"><VALUE>99<", "AutoResynchronize" },
+    };
+    g_autoptr(WsmanInstance) current = instance_new("<InstanceID>Microsoft:u\\HVR\\0</InstanceID><ReplicationInterval>30</ReplicationInterval>"
+                                                    "<AdditionalSettings>interval=5;journal=4h</AdditionalSettings>");
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_auto(GStrv) argv = g_strsplit(cases[i].words, " ", -1);
+        g_autoptr(CommandLine) line = command_line_parse(commands_find("modify")->options, (const char *const *)argv, false, NULL);
+        g_autoptr(WsmanEmbedded) settings = NULL;
+        g_autofree char *text = NULL;
+
+        g_assert_true(settings_check_changes(line, NULL));
+        settings = settings_changes(current, line, NULL);
+        text = wsman_embedded_text(settings);
+        if (strstr(text, cases[i].want) == NULL || strstr(text, cases[i].want_not) != NULL)
+            g_error("%s: no '%s', or '%s', in %s", cases[i].words, cases[i].want, cases[i].want_not, text);
+    }
+    g_autoptr(CommandLine) nothing = command_line_parse(commands_find("modify")->options, (const char *const[]){ "v", NULL }, false, NULL);
+    g_assert_false(settings_check_changes(nothing, NULL));
 }
 
 static void
@@ -252,6 +290,7 @@ main(int argc, char **argv)
     g_test_add_func("/values/times", test_times);
     g_test_add_func("/point/choice", test_points);
     g_test_add_func("/settings/from-options", test_settings);
+    g_test_add_func("/settings/changes", test_changes);
     g_test_add_func("/settings/refused", test_settings_refused);
     g_test_add_func("/settings/interval", test_interval);
     g_test_add_func("/command/line", test_command_line);

@@ -4,6 +4,7 @@
 #include "replication/entry-limits.h"
 #include "replication/replica-folder.h"
 #include "replication/replica-making.h"
+#include "replication/retention.h"
 #include "replication/settings.h"
 #include "util/log.h"
 
@@ -356,17 +357,36 @@ make_replica(ReplicationService *self, const LinkOffer *offer, StoreRelationship
     return true;
 }
 
-/* A repeated offer for a replica that is here. New settings are not taken from a peer: whoever holds the primary could drop all
- * recovery points by them. */
+/* A repeated offer for a replica that is here. */
 static bool
-check_repeated_offer(Member *member, const LinkOffer *offer, bool update, GError **error)
+check_repeated_offer(Member *member, const LinkOffer *offer, GError **error)
 {
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
-    if (g_ascii_strcasecmp(row->lineage, offer->lineage) != 0)
-        return deny(error, "there is a replica of VM '%s' with another history here; remove its replication and its files first",
-                    row->vm_name);
-    return !update || deny(error, "the settings of VM '%s' cannot be changed; remove its replication and enable it again",
-                           row->vm_name);
+    if (g_ascii_strcasecmp(row->lineage, offer->lineage) == 0)
+        return true;
+    return deny(error, "there is a replica of VM '%s' with another history here; remove its replication and its files first",
+                row->vm_name);
+}
+
+/* Whoever holds the primary must not drop recovery points by its settings: what is there is kept as long as it was promised. */
+static bool
+take_settings(ReplicationService *self, Member *member, const RelationshipSettings *wanted, GError **error)
+{
+    g_autoptr(RelationshipSettings) before = relationship_settings(member->relationship);
+    g_autoptr(RelationshipSettings) after = relationship_settings_copy(wanted);
+    g_strfreev(after->included_disks);
+    after->included_disks = g_strdupv(before->included_disks);
+    if (!retention_hold(&self->context, relationship_vm(member->relationship), before, after, error))
+        return false;
+    StoreRelationship *row = relationship_edit(member->relationship);
+    g_autofree char *name = g_strdup(row->vm_name);
+    g_free(row->settings);
+    row->settings = relationship_settings_to_json(after);
+    if (!relationship_edit_end(member->relationship, row, error))
+        return false;
+    log_notice("link", name, "the primary changed its settings: %u hourly points, AdditionalSettings '%s'", after->recovery_history,
+               after->additional_settings != NULL ? after->additional_settings : "");
+    return true;
 }
 
 static bool
@@ -385,18 +405,21 @@ op_offer(void *opaque, const LinkPeer *peer, const LinkOffer *offer, bool update
         return false;
     if (member != NULL) {
         g_autoptr(Member) bound = find_bound(self, peer, offer->vm_uuid, error);
-        if (bound == NULL || !check_repeated_offer(bound, offer, update, error))
+        if (bound == NULL || !check_repeated_offer(bound, offer, error))
             return false;
         if (unfinished) {
             g_set_error_literal(error, LINK_ERROR, LINK_ERROR_STATE, "the replica is just being made or removed; try again");
             return false;
         }
+        if (update && !take_settings(self, bound, settings, error))
+            return false;
         replica_position(bound->replica, ret_position);
         return true;
     }
     if (update)
         return deny(error, "there is no replica of VM %s here that belongs to you", offer->vm_uuid);
-    if ((!unfinished && !check_no_local_vm(self, offer, error)) || !make_replica(self, offer, row_of_offer(self, offer, entry), error))
+    if ((!unfinished && !check_no_local_vm(self, offer, error)) || !retention_forget(&self->context, offer->vm_uuid, error) ||
+        !make_replica(self, offer, row_of_offer(self, offer, entry), error))
         return false;
     g_autoptr(Member) made = service_find_member(self, offer->vm_uuid);
     if (made == NULL)

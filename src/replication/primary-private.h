@@ -1,6 +1,6 @@
 /* primary-private: the inside of a Primary, for the files that make it up: primary.c (agreements, what to do now), primary-log.c
  * (one log on its way), primary-resume.c (over a link that breaks), primary-delta.c (a cycle), primary-pass.c (first copy and resynchronization), primary-planned.c (the last changes before a
- * planned failover).
+ * planned failover), primary-settings.c (new settings).
  */
 #pragma once
 
@@ -22,6 +22,8 @@ struct Primary {
     char         *sent_marker; /* the VM is off and all of that was sent */
     bool          preparing;   /* the next cycle sends the last changes before a planned failover */
     DiskServer   *lock;        /* keeps the VM from starting */
+    bool          settings_told; /* the replica has the newest */
+    int64_t       tell_usec;     /* monotonic; when they are told again */
     char         *planned_marker; /* the VM is off and what is dirty in that is in the plan, or was sent */
 };
 
@@ -43,6 +45,7 @@ typedef struct {
 /* ---- primary.c ---- */
 /* What the relationship replicates; an error that says what to do when the VM is gone. (transfer full) */
 char **primary_find_disks(Primary *self, const StoreRelationship *row, const RelationshipSettings *settings, GError **error);
+void primary_drop_contact(Primary *self);
 /* A connection, and a position that both sides agree on. */
 bool primary_make_contact(Primary *self, GError **error);
 /* A copy of @cause as REPLICATION_ERROR; (transfer full) */
@@ -118,3 +121,7 @@ bool primary_turn_to_passes(Primary *self, const StoreRelationship *row, GError 
 /* ---- primary-planned.c ---- */
 /* Sends the last changes, locks the VM, moves to PREPARED and ends the relationship's job either way. */
 bool primary_run_preparation(Primary *self, GError **error);
+
+/* ---- primary-settings.c ---- */
+/* Settings that the replica was not told yet are told again when it is time. What fails is logged, and no failure of the cycle. */
+void primary_retry_settings(Primary *self);

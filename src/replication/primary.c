@@ -19,8 +19,8 @@ primary_new(const ReplicationContext *context, Relationship *relationship)
     return self;
 }
 
-static void
-drop_contact(Primary *self)
+void
+primary_drop_contact(Primary *self)
 {
     self->agreed = false;
     g_clear_pointer(&self->client, link_client_free);
@@ -32,7 +32,7 @@ primary_free(Primary *self)
 {
     if (self == NULL)
         return;
-    drop_contact(self);
+    primary_drop_contact(self);
     primary_unlock(self);
     relationship_unref(self->relationship);
     g_free(self->sent_marker);
@@ -359,7 +359,7 @@ bool
 primary_make_contact(Primary *self, GError **error)
 {
     if (g_get_monotonic_time() - self->contact_usec > CONTACT_FRESH_USEC)
-        drop_contact(self);
+        primary_drop_contact(self);
     if (self->client == NULL) {
         g_autoptr(RelationshipSettings) settings = relationship_settings(self->relationship);
         self->client = primary_connect_peer(self->context, settings, relationship_yield_flag(self->relationship),
@@ -375,7 +375,7 @@ primary_make_contact(Primary *self, GError **error)
 static CycleResult
 handle_failure(Primary *self, const StoreRelationship *row, GError *cause, GError **error)
 {
-    drop_contact(self);
+    primary_drop_contact(self);
     if (relationship_should_yield(self->relationship)) {
         g_error_free(cause);
         return CYCLE_YIELDED;
@@ -453,6 +453,7 @@ primary_cycle(Primary *self, GError **error)
 {
     GError *cause = NULL;
     g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
+    primary_retry_settings(self);
     if (self->preparing)
         return primary_run_preparation(self, &cause) ? CYCLE_DONE : handle_failure(self, row, cause, error);
     if (row->state == STATE_PREPARED || row->state == STATE_REPURPOSE)

@@ -32,6 +32,15 @@ typedef enum {
 /* One cycle or pass, as the state asks for. Begin the relationship's work before. @error is set with CYCLE_RETRY and CYCLE_HELD. */
 CycleResult primary_cycle(Primary *self, GError **error);
 
+/* ---- new settings ---- */
+/* Whether the replica has yet to be told of the settings, durably. */
+bool primary_note_settings_untold(const ReplicationContext *context, const char *vm_uuid, bool untold, GError **error);
+/* Tells it those of @row, and notes that it has them; @hurry as of primary_connect_peer(). Errors are those of link and virt, too. */
+bool primary_tell_settings(const ReplicationContext *context, const StoreRelationship *row, const RelationshipSettings *settings,
+                           const gint *hurry, GError **error);
+/* By the operation that changed them: the next cycle goes by them, and tells them unless they are told. */
+void primary_settings_changed(Primary *self);
+
 /* ---- planned failover ---- */
 /* The next cycle sends the last changes and locks the VM; the relationship's job ends with it. By the operation that wants it. */
 void primary_prepare(Primary *self);

@@ -2,6 +2,7 @@
 #include "replication/replica-private.h"
 
 #include "replication/points.h"
+#include "replication/retention.h"
 #include "replication/replica-folder.h"
 #include "util/durable.h"
 #include "util/log.h"
@@ -188,6 +189,8 @@ prune(Replica *self, GError **error)
     bool thorough = now - self->pruned_usec > PRUNE_EVERY_USEC;
     if (thorough)
         self->pruned_usec = now;
+    if (thorough && !retention_raise(self->context, row->vm_uuid, settings, error))
+        return false;
     return points_prune(self->context, row, settings, row->applied, thorough, error);
 }
 

@@ -15,9 +15,8 @@ describe(const char *what, Member *member)
     return g_strdup_printf("%s '%s'", what, row->vm_name);
 }
 
-/* The relationship of a VM that must have one. */
-static Member *
-find_replicating(ReplicationService *self, const char *vm_uuid, const char *what, GError **error)
+Member *
+service_find_replicating(ReplicationService *self, const char *vm_uuid, const char *what, GError **error)
 {
     g_autoptr(VirtDomain) domain = service_find_domain(self, vm_uuid, error);
     if (domain == NULL)
@@ -145,7 +144,7 @@ replication_service_start_initial(ReplicationService *self, const Caller *caller
     if (type < 1 || type > 3)
         return replication_refuse(error, REPLICATION_ERROR_INVALID_PARAMETER,
                                   "InitialReplicationType must be 1 (network), 2 (export) or 3 (seeded), not %u", type);
-    g_autoptr(Member) member = find_replicating(self, vm_uuid, "start initial replication", error);
+    g_autoptr(Member) member = service_find_replicating(self, vm_uuid, "start initial replication", error);
     if (member == NULL)
         return false;
     if (type != 1)
@@ -199,7 +198,7 @@ replication_service_resynchronize(ReplicationService *self, const Caller *caller
                                   Job **ret_job, GError **error)
 {
     *ret_job = NULL;
-    g_autoptr(Member) member = find_replicating(self, vm_uuid, "resynchronize", error);
+    g_autoptr(Member) member = service_find_replicating(self, vm_uuid, "resynchronize", error);
     if (member == NULL || !check_starts_now(start_usec, error) ||
         !relationship_begin_operation(member->relationship, "resynchronize", error))
         return false;
@@ -240,7 +239,7 @@ replication_service_change_state(ReplicationService *self, const Caller *caller,
         return replication_refuse(error, REPLICATION_ERROR_INVALID_PARAMETER,
                                   "RequestedState %u is not one of 1, 2, 3, 4, 7, 9, 15",
                                   requested);
-    g_autoptr(Member) member = find_replicating(self, vm_uuid, "change the replication state", error);
+    g_autoptr(Member) member = service_find_replicating(self, vm_uuid, "change the replication state", error);
     if (member == NULL)
         return false;
     if (index != relationship_index(member->relationship))
@@ -348,7 +347,7 @@ replication_service_remove(ReplicationService *self, const Caller *caller, const
                            Job **ret_job, GError **error)
 {
     *ret_job = NULL;
-    g_autoptr(Member) member = find_replicating(self, vm_uuid, "remove replication", error);
+    g_autoptr(Member) member = service_find_replicating(self, vm_uuid, "remove replication", error);
     if (member == NULL)
         return false;
     if (index != relationship_index(member->relationship))

@@ -82,7 +82,10 @@ bool    service_give_up_role(Member *member, const Caller *caller, GError **erro
  * peer is authorized by. */
 bool    service_take_reversal(ReplicationService *self, Member *member, const LinkPeer *peer, const AuthorizationEntry *entry,
                               const LinkReversal *reversal, LinkPosition *ret_position, GError **error);
-/* service-commands.c: settings with what a client cannot know; (transfer full) */
+/* service-commands.c */
+/* The relationship of a VM that must have one; @what for the refusal. (transfer full) */
+Member *service_find_replicating(ReplicationService *self, const char *vm_uuid, const char *what, GError **error);
+/* Settings with what a client cannot know; (transfer full) */
 RelationshipSettings *service_complete_settings(ReplicationService *self, const RelationshipSettings *wanted);
 
 /* link-ops.c: what peers may ask */

@@ -144,6 +144,9 @@ JobList   *replication_service_jobs(ReplicationService *self);                  
 /* ---- doing: true and @ret_job NULL: done; true and @ret_job set: runs (4096). false: REPLICATION_ERROR, nothing changed ---- */
 bool replication_service_create(ReplicationService *self, const Caller *caller, const char *vm_uuid,
                                 const RelationshipSettings *settings, Job **ret_job, GError **error);
+/* Changes the settings of a relationship on its primary; the disks must stay. The replica gets them now, or when it is back. */
+bool replication_service_modify(ReplicationService *self, const Caller *caller, const char *vm_uuid,
+                                const RelationshipSettings *settings, Job **ret_job, GError **error);
 /* @type 1 network, 2 export, 3 seeded; @start_usec 0: now */
 bool replication_service_start_initial(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned type,
                                        const char *export_location, int64_t start_usec, Job **ret_job, GError **error);

@@ -44,6 +44,16 @@ static const struct {
     { MODE_PRIMARY, STATE_RESYNC_SUSPENDED,   OPERATION_GIVE_UP_ROLE,    STATE_REPURPOSE },
     { MODE_PRIMARY, STATE_REPURPOSE,          OPERATION_RESUME,          INTERRUPTED },
 
+    { MODE_PRIMARY, STATE_READY,              OPERATION_MODIFY,          STATE_READY },
+    { MODE_PRIMARY, STATE_WAITING_INITIAL,    OPERATION_MODIFY,          STATE_WAITING_INITIAL },
+    { MODE_PRIMARY, STATE_REPLICATING,        OPERATION_MODIFY,          STATE_REPLICATING },
+    { MODE_PRIMARY, STATE_PREPARED,           OPERATION_MODIFY,          STATE_PREPARED },
+    { MODE_PRIMARY, STATE_SUSPENDED,          OPERATION_MODIFY,          STATE_SUSPENDED },
+    { MODE_PRIMARY, STATE_CRITICAL,           OPERATION_MODIFY,          STATE_CRITICAL },
+    { MODE_PRIMARY, STATE_WAITING_RESYNC,     OPERATION_MODIFY,          STATE_WAITING_RESYNC },
+    { MODE_PRIMARY, STATE_RESYNCHRONIZING,    OPERATION_MODIFY,          STATE_RESYNCHRONIZING },
+    { MODE_PRIMARY, STATE_RESYNC_SUSPENDED,   OPERATION_MODIFY,          STATE_RESYNC_SUSPENDED },
+
     { MODE_REPLICA, STATE_WAITING_INITIAL,    OPERATION_INITIAL_DONE,    STATE_REPLICATING },
     { MODE_REPLICA, STATE_WAITING_INITIAL,    OPERATION_SUSPEND,         STATE_SUSPENDED },
     { MODE_REPLICA, STATE_REPLICATING,        OPERATION_SUSPEND,         STATE_SUSPENDED },
@@ -86,6 +96,7 @@ static const char *const operation_names[N_OPERATIONS] = {
     [OPERATION_GIVE_UP_ROLE] = "give up the role of the primary",
     [OPERATION_REVERSE] = "reverse the replication",
     [OPERATION_COMMIT] = "commit the failover",
+    [OPERATION_MODIFY] = "change the settings of replication",
     [OPERATION_REMOVE] = "remove replication",
 };
 
@@ -100,6 +111,7 @@ static const char *const operation_needs[N_OPERATIONS] = {
     [OPERATION_FAILOVER] = "wait for the end of a first copy, and revert a failover before the next one; a replica that "
                            "receives, or is suspended, can be failed over",
     [OPERATION_REVERT] = "only a replica that is failed over can go back",
+    [OPERATION_MODIFY] = "they are changed on the primary, while it does not change its role",
     [OPERATION_REMOVE] = "there is nothing to remove",
 };
 

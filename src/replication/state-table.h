@@ -25,6 +25,7 @@ typedef enum {
     OPERATION_GIVE_UP_ROLE,      /* a primary that its former replica may turn into a replica */
     OPERATION_REVERSE,           /* the replica becomes the primary */
     OPERATION_COMMIT,
+    OPERATION_MODIFY,            /* its settings */
     OPERATION_REMOVE,
     N_OPERATIONS,
 } Operation;

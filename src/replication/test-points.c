@@ -1,4 +1,5 @@
 #include "replication/points.h"
+#include "replication/retention.h"
 
 #include "replication/replica-folder.h"
 #include "util/durable.h"
@@ -281,6 +282,38 @@ test_left_over_files_go(void)
     scene_close(&scene);
 }
 
+/* A primary's word for fewer points counts when the time that was promised before is over; its word for more counts at once. */
+static void
+test_fewer_points_count_later(void)
+{
+    Scene scene;
+    scene_open(&scene);
+    g_autoptr(RelationshipSettings) after = relationship_settings_copy(scene.settings);
+    scene.settings->recovery_history = 3;
+    scene.settings->additional_settings = g_strdup("journal=5h");
+    after->recovery_history = 1;
+    g_assert_true(retention_hold(&scene.context, UUID, scene.settings, after, NULL));
+    g_autoptr(RelationshipSettings) held = relationship_settings_copy(after);
+    g_assert_true(retention_raise(&scene.context, UUID, held, NULL));
+    g_assert_cmpuint(held->recovery_history, ==, 3);
+    g_assert_cmpstr(held->additional_settings, ==, "journal=18000");
+    g_autoptr(RelationshipSettings) more = relationship_settings_copy(after);
+    more->recovery_history = 9;
+    g_assert_true(retention_raise(&scene.context, UUID, more, NULL));
+    g_assert_cmpuint(more->recovery_history, ==, 9);
+
+    scene.context.running_base_usec += INT64_C(4) * 3600 * G_USEC_PER_SEC;
+    g_clear_pointer(&held, relationship_settings_free);
+    held = relationship_settings_copy(after);
+    g_assert_true(retention_raise(&scene.context, UUID, held, NULL));
+    g_assert_cmpuint(held->recovery_history, ==, 3);
+    scene.context.running_base_usec += INT64_C(1) * 3600 * G_USEC_PER_SEC;
+    g_assert_true(retention_raise(&scene.context, UUID, after, NULL));
+    g_assert_cmpuint(after->recovery_history, ==, 1);
+    g_assert_null(after->additional_settings);
+    scene_close(&scene);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -292,5 +325,6 @@ main(int argc, char **argv)
     g_test_add_func("/points/receiving-twice-makes-one-point", test_receiving_twice_makes_one_point);
     g_test_add_func("/points/clock-changes-prune-nothing", test_clock_changes_prune_nothing);
     g_test_add_func("/points/left-over-files-go", test_left_over_files_go);
+    g_test_add_func("/points/fewer-count-later", test_fewer_points_count_later);
     return g_test_run();
 }

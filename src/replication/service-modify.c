@@ -1,0 +1,99 @@
+/* ModifyReplicationSettings: new settings of a relationship, on its primary. */
+#include "replication/service-private.h"
+
+#include "replication/settings.h"
+#include "util/log.h"
+
+static bool
+has_same_disks(const RelationshipSettings *a, const RelationshipSettings *b)
+{
+    if (a->included_disks == NULL || b->included_disks == NULL)
+        return a->included_disks == b->included_disks;
+    for (char **target = a->included_disks; *target != NULL; target++) {
+        if (!g_strv_contains((const char *const *)b->included_disks, *target))
+            return false;
+    }
+    return g_strv_length(a->included_disks) == g_strv_length(b->included_disks);
+}
+
+static bool
+check_wanted(Member *member, const RelationshipSettings *wanted, GError **error)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    g_autoptr(RelationshipSettings) current = relationship_settings(member->relationship);
+    ReplicationState same;
+    if (!state_table_next(row->mode, row->state, row->resume_state, OPERATION_MODIFY, &same, error) ||
+        !relationship_settings_check(wanted, error))
+        return false;
+    if (has_same_disks(current, wanted))
+        return true;
+    return replication_refuse(error, REPLICATION_ERROR_NOT_SUPPORTED,
+                              "the disks of VM '%s' that replicate cannot be changed; leave IncludedDisks out, or remove replication and "
+                              "enable it again", row->vm_name);
+}
+
+/* Where the settings say the replica is, there must be one of this VM. */
+static bool
+check_replica_is_there(Member *member, const RelationshipSettings *wanted, GError **error)
+{
+    g_autoptr(RelationshipSettings) current = relationship_settings(member->relationship);
+    ReplicationState state;
+    if (g_ascii_strcasecmp(current->recovery_connection_point, wanted->recovery_connection_point) == 0 &&
+        current->recovery_server_port == wanted->recovery_server_port && current->bypass_proxy_server == wanted->bypass_proxy_server)
+        return true;
+    return primary_ask_state(&member->service->context, relationship_vm(member->relationship), wanted, &state, error);
+}
+
+/* The note that the replica was not told comes first: after a crash in between it is told what it has. */
+static bool
+keep(Member *member, const RelationshipSettings *settings, GError **error)
+{
+    if (!primary_note_settings_untold(&member->service->context, relationship_vm(member->relationship), true, error))
+        return false;
+    StoreRelationship *row = relationship_edit(member->relationship);
+    g_free(row->settings);
+    row->settings = relationship_settings_to_json(settings);
+    bool good = relationship_edit_end(member->relationship, row, error);
+    primary_settings_changed(member->primary);
+    return good;
+}
+
+static bool
+modify_job(Member *member, Job *job, void *data, GError **error)
+{
+    const RelationshipSettings *settings = data;
+    g_autoptr(GError) untold = NULL;
+    if (!check_replica_is_there(member, settings, error) || !keep(member, settings, error))
+        return false;
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    if (primary_tell_settings(&member->service->context, row, settings, NULL, &untold))
+        return true;
+    g_autofree char *text = g_strdup_printf("The settings of '%s' are changed here; the replica gets them when it can be reached: %s",
+                                            row->vm_name, untold->message);
+    job_set_description(job, text);
+    log_warning("service", row->vm_name, "the replica does not have the new settings yet: %s; trying again", untold->message);
+    return true;
+}
+
+bool
+replication_service_modify(ReplicationService *self, const Caller *caller, const char *vm_uuid, const RelationshipSettings *wanted,
+                           Job **ret_job, GError **error)
+{
+    const char *verb = operation_name(OPERATION_MODIFY);
+    *ret_job = NULL;
+    g_autoptr(Member) member = service_find_replicating(self, vm_uuid, verb, error);
+    if (member == NULL || !check_wanted(member, wanted, error) ||
+        !relationship_begin_operation(member->relationship, verb, error))
+        return false;
+    if (!check_wanted(member, wanted, error)) {
+        relationship_end_operation(member->relationship);
+        return false;
+    }
+    RelationshipSettings *settings = service_complete_settings(self, wanted);
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    g_autofree char *what = g_strdup_printf("Changing the settings of '%s'", row->vm_name);
+    *ret_job = job_list_add(self->jobs, JOB_MODIFY_RELATIONSHIP, row->vm_uuid, caller->user, what, false);
+    log_notice("service", row->vm_name, "settings changed by %s", caller->user);
+    service_run_job(member, *ret_job, modify_job, settings, (GDestroyNotify)relationship_settings_free);
+    return true;
+}
