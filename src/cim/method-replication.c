@@ -2,6 +2,7 @@
 #include "cim/method.h"
 #include "cim/names.h"
 #include "failover/failover.h"
+#include "replication/connection-test.h"
 
 #define NOT_SUPPORTED 1 /* of the methods that CIM_Service has */
 
@@ -304,6 +305,24 @@ reset_statistics(MethodCall *call, GError **error)
            replication_service_reset_statistics(call->service, &caller, vm->uuid, index, error);
 }
 
+static bool
+test_connection(MethodCall *call, GError **error)
+{
+    g_autoptr(RelationshipSettings) settings = relationship_settings_new();
+    const char *host = argument_text(call, "RecoveryConnectionPoint", error);
+    const CimValue *authentication = argument(call, "AuthenticationType");
+    const CimValue *bypass = argument(call, "BypassProxyServer");
+    Caller caller = { call->user };
+
+    if (host == NULL || !argument_uint(call, "RecoveryServerPortNumber", &settings->recovery_server_port, error))
+        return false;
+    settings->recovery_connection_point = g_strdup(host);
+    if (authentication != NULL)
+        settings->authentication_type = (unsigned) authentication->v.uint;
+    settings->bypass_proxy_server = bypass != NULL && bypass->v.boolean;
+    return replication_service_test_connection(call->service, &caller, settings, &call->job, error);
+}
+
 #define SERVICE "Msvm_ReplicationService"
 #define UNSUPPORTED(name, role) { SERVICE, name, role, NULL, REPLICATION_ERROR_NOT_SUPPORTED }
 
@@ -329,7 +348,7 @@ const MethodRow replication_methods[] = {
     { SERVICE, "ModifyAuthorizationEntry", CIM_ROLE_ADMINISTRATOR, modify_entry },
     { SERVICE, "RemoveAuthorizationEntry", CIM_ROLE_ADMINISTRATOR, remove_entry },
     UNSUPPORTED("SetAuthorizationEntry", CIM_ROLE_ADMINISTRATOR),
-    UNSUPPORTED("TestReplicationConnection", CIM_ROLE_ADMINISTRATOR),
+    { SERVICE, "TestReplicationConnection", CIM_ROLE_ADMINISTRATOR, test_connection },
     UNSUPPORTED("GetSystemCertificates", CIM_ROLE_READER),
     { SERVICE, "GetReplicationStatistics", CIM_ROLE_READER, get_statistics },
     { SERVICE, "GetReplicationStatisticsEx", CIM_ROLE_READER, get_statistics },

@@ -392,6 +392,25 @@ test_entries(Fixture *fixture, const void *data)
     assert_refused(fixture, REPLICATION_ERROR_INVALID_PARAMETER);
 }
 
+static void
+test_connection(Fixture *fixture, const void *data)
+{
+    const TestCall *call = test_service_last_call(fixture->service);
+
+    INVOKE(SERVICE, "TestReplicationConnection", "RecoveryConnectionPoint", "r.example.org", "RecoveryServerPortNumber", "8443",
+           "AuthenticationType", "2", "BypassProxyServer", "true");
+    g_assert_cmpuint(fixture->code, ==, 4096);
+    g_assert_cmpstr(call->operation, ==, "test-connection");
+    g_assert_cmpstr(call->settings->recovery_connection_point, ==, "r.example.org");
+    g_assert_cmpuint(call->settings->recovery_server_port, ==, 8443);
+    g_assert_cmpuint(call->settings->authentication_type, ==, 2);
+    g_assert_true(call->settings->bypass_proxy_server);
+    INVOKE(SERVICE, "TestReplicationConnection", "RecoveryServerPortNumber", "8443");
+    assert_refused(fixture, REPLICATION_ERROR_INVALID_PARAMETER);
+    INVOKE(SERVICE, "TestReplicationConnection", "RecoveryConnectionPoint", "r.example.org");
+    assert_refused(fixture, REPLICATION_ERROR_INVALID_PARAMETER);
+}
+
 /* ---- jobs ---- */
 
 static void
@@ -529,7 +548,7 @@ test_roles(Fixture *fixture, const void *data)
 static const char *const not_supported[] = {
     "ChangeReplicationModeToPrimary", "ImportInitialReplica",
     "TestReplicaSystem", "SetFailoverNetworkAdapterSettings", "InitiateFailback",
-    "SetAuthorizationEntry", "TestReplicationConnection", "GetSystemCertificates",
+    "SetAuthorizationEntry", "GetSystemCertificates",
 };
 
 static void
@@ -586,7 +605,7 @@ main(int argc, char **argv)
         { "/method/create", test_create }, { "/method/create-from-own-text", test_create_from_own_text },
         { "/method/create-refusals", test_create_refusals }, { "/method/modify", test_modify }, { "/method/start-and-remove", test_start_and_remove },
         { "/method/states", test_states }, { "/method/server-settings", test_server_settings }, { "/method/entries", test_entries },
-        { "/method/job-methods", test_job_methods }, { "/method/failed-job-as-instance", test_failed_job_as_instance },
+        { "/method/test-connection", test_connection }, { "/method/job-methods", test_job_methods }, { "/method/failed-job-as-instance", test_failed_job_as_instance },
         { "/method/statistics", test_statistics },
         { "/method/roles", test_roles }, { "/method/not-supported", test_not_supported },
         { "/method/rows-match-the-classes", test_rows_match_the_classes },

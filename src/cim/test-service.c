@@ -1,5 +1,7 @@
 #include "cim/test-service.h"
 
+#include "replication/connection-test.h"
+
 #include <string.h>
 
 #define TEST_TIME (INT64_C(1714558830) * G_USEC_PER_SEC) /* 2024-05-01 10:20:30 UTC */
@@ -386,6 +388,16 @@ replication_service_set_settings(ReplicationService *self, const Caller *caller,
     self->settings = *settings;
     self->settings.certificate_thumb_print = g_strdup(settings->certificate_thumb_print);
     return true;
+}
+
+bool
+replication_service_test_connection(ReplicationService *self, const Caller *caller, const RelationshipSettings *settings, Job **ret_job,
+                                    GError **error)
+{
+    bool ok = do_call(self, "test-connection", caller, NULL, JOB_TEST_CONNECTION, ret_job, error);
+
+    self->call.settings = relationship_settings_copy(settings);
+    return ok;
 }
 
 bool

@@ -13,7 +13,8 @@ from wsman_client import EmbeddedInstance, Epr  # noqa: E402
 BUILD = sys.argv[1]
 NOT_SUPPORTED, INVALID_PARAMETER, INVALID_STATE = 32770, 32773, 32775
 RESUME, SUSPEND, GIVE_UP_ROLE = 3, 7, 2
-JOB_MODIFY = 92
+ACCESS_DENIED, UNAVAILABLE = 32769, 32777
+JOB_MODIFY, JOB_TEST_CONNECTION = 92, 115
 
 
 def settings_id(uuid, index=0):
@@ -112,6 +113,37 @@ def test_fewer_points_are_no_reason_to_drop_those_that_are_there():
         replica.failover(uuid, now[0])
         assert replica.check_disks().whole
         modify(replica, uuid, INVALID_STATE, RecoveryHistory=3)
+
+
+def connection(primary, port, want=hosts.JOB_STARTED, authentication=2):
+    """The job, as it ended."""
+    api = primary.api
+    result = api.invoke(api.enumerate("Msvm_ReplicationService")[0], "TestReplicationConnection", {
+        "RecoveryConnectionPoint": "localhost", "RecoveryServerPortNumber": port, "AuthenticationType": authentication,
+        "CertificateThumbPrint": None, "BypassProxyServer": False})
+    assert result.return_value == want, (result.return_value, result.message)
+    if want != hosts.JOB_STARTED:
+        return None
+    hosts.wait_for(lambda: api.get(result.job).number("JobState") in (7, 10), "the end of the job")
+    return api.get(result.job)
+
+
+def test_a_connection_is_tested_before_anything_is_set_up():
+    with hosts.Site(BUILD) as site:
+        primary, replica = site.host("p"), site.host("r")
+        primary.start()
+        replica.start()
+        replica.enable_server()
+        denied = connection(primary, replica.port())
+        assert (denied.number("JobState"), denied.number("ErrorCode")) == (10, ACCESS_DENIED), denied.properties
+        assert "authoriz" in denied["ErrorDescription"], denied.properties
+        replica.allow(primary.name)
+        good = connection(primary, replica.port())
+        assert (good.number("JobState"), good.number("JobType")) == (7, JOB_TEST_CONNECTION), good.properties
+        away = connection(primary, 1)
+        assert (away.number("JobState"), away.number("ErrorCode")) == (10, UNAVAILABLE), away.properties
+        connection(primary, 0, INVALID_PARAMETER)
+        connection(primary, replica.port(), NOT_SUPPORTED, authentication=1)
 
 
 if __name__ == "__main__":
