@@ -44,8 +44,8 @@ test: plain
 
 check: plain clang asan
 	@status=0; \
-	meson test -C build --no-suite integration --no-suite system --print-errorlogs || status=1; \
-	meson test -C build-asan --print-errorlogs || status=1; \
+	scripts/run-tests build --no-suite integration --no-suite system || status=1; \
+	scripts/run-tests build-asan || status=1; \
 	exit $$status
 
 bench: plain

@@ -5,22 +5,35 @@ Names what did not pass and ends with the line "N passed, N failed"; exits with 
 """
 
 import json
+import os
 import sys
 from collections import Counter
 
 PASSED = {"OK", "EXPECTEDFAIL"}
 
 
+def read(path):
+    """Name -> result of each test of a JSON log."""
+    with open(path, encoding="utf-8") as log:
+        tests = [json.loads(line) for line in log]
+    return {test["name"].rsplit(" / ", 1)[-1]: test["result"] for test in tests}
+
+
 def count(path, results):
     try:
-        with open(path, encoding="utf-8") as log:
-            for line in log:
-                test = json.loads(line)
-                results[test["result"]] += 1
-                if test["result"] not in PASSED:
-                    print(f"{test['result']}: {test['name']} ({path})")
+        tests = read(path)
     except FileNotFoundError:
         print(f"{path}: it ended before these tests")
+        return
+    again = os.path.join(os.path.dirname(path), "again.json")
+    if os.path.exists(again):
+        for name, result in read(again).items():
+            print(f"{name} failed, and ran once more alone: {result} ({path})")
+            tests[name] = result
+    for name, result in tests.items():
+        results[result] += 1
+        if result not in PASSED:
+            print(f"{result}: {name} ({path})")
 
 
 def main(status, paths):
