@@ -115,6 +115,15 @@ fails_here(const HealthFacts *facts)
         facts->vm_name, facts->last_error);
 }
 
+static char *
+not_consistent(const HealthFacts *facts)
+{
+    if (facts->consistent_error == NULL || facts->state != STATE_REPLICATING)
+        return NULL;
+    return g_strdup_printf("'%s' replicates with crash-consistent points only: %s; it is tried again by itself.", facts->vm_name,
+                           facts->consistent_error);
+}
+
 static bool
 is_suspended(const HealthFacts *facts)
 {
@@ -270,6 +279,7 @@ static const struct {
     { HEALTH_WARNING, nothing_heard },
     { HEALTH_WARNING, too_many_missed },
     { HEALTH_WARNING, too_slow },
+    { HEALTH_WARNING, not_consistent },
 };
 
 ReplicationHealth

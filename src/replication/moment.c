@@ -22,6 +22,9 @@ struct Moment {
     bool         made_checkpoint;
     bool         finished;     /* all was read; what becomes of the VM does not matter any more */
     int64_t      taken_usec;
+    bool         consistent;   /* the guest's file systems were frozen */
+    int64_t      frozen_usec;  /* so long */
+    GError      *freeze_error; /* or why not */
 };
 
 static void
@@ -47,6 +50,7 @@ moment_close(Moment *self)
     g_strfreev(self->targets);
     g_free(self->checkpoint);
     g_free(self->marker);
+    g_clear_error(&self->freeze_error);
     g_free(self);
 }
 
@@ -97,11 +101,15 @@ open_running(Moment *self, const MomentRequest *request, const GPtrArray *infos,
         .socket_folder = self->context->run_folder,
         .scratch_max_bytes = self->context->scratch_max_bytes,
         .timeout_sec = request->timeout_sec,
+        .freeze = request->freeze,
     };
     self->capture = virt_capture_begin(self->context->virt, &capture, error);
     if (self->capture == NULL)
         return false;
     self->made_checkpoint = request->checkpoint != NULL;
+    const GError *not_frozen = NULL;
+    self->consistent = virt_capture_is_consistent(self->capture, &self->frozen_usec, &not_frozen);
+    self->freeze_error = not_frozen != NULL ? g_error_copy(not_frozen) : NULL;
     for (guint i = 0; i < infos->len; i++) {
         MomentDisk *disk = add_disk(self, g_ptr_array_index(infos, i));
         if (!connect_disk(self, disk, virt_capture_socket(self->capture), virt_capture_export(self->capture, disk->id),
@@ -273,6 +281,14 @@ int64_t
 moment_taken(const Moment *self)
 {
     return self->taken_usec;
+}
+
+bool
+moment_is_consistent(const Moment *self, int64_t *ret_frozen_usec, const GError **ret_error)
+{
+    *ret_frozen_usec = self->frozen_usec;
+    *ret_error = self->freeze_error;
+    return self->consistent;
 }
 
 const char *

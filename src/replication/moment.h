@@ -24,6 +24,7 @@ typedef struct {
     const char        *incremental; /* (nullable): checkpoint since which changes are wanted */
     const char        *checkpoint;  /* checkpoint to make at the moment */
     unsigned           timeout_sec;
+    bool               freeze;      /* the guest's agent is to freeze its file systems at the moment; not for a VM that is off */
 } MomentRequest;
 
 /* Errors are VIRT_ERROR and DISK_ERROR; on failure nothing is left behind. */
@@ -36,6 +37,9 @@ const MomentDisk *moment_disk(const Moment *self, unsigned index);
 /* False for a VM that is off when changes were asked for: the asked checkpoint goes on being the base of the next delta. */
 bool              moment_made_checkpoint(const Moment *self);
 int64_t           moment_taken(const Moment *self); /* monotonic, microseconds */
+/* Were the guest's file systems frozen at the moment? What was asked for and failed is told by @ret_error (nullable, borrowed; NULL for
+ * a VM that is off). @ret_frozen_usec: how long the guest stood still at most. */
+bool              moment_is_consistent(const Moment *self, int64_t *ret_frozen_usec, const GError **ret_error);
 /* A text that stays equal as long as a VM that is off was not touched; NULL for a running one, and where nothing tells that
  * (block devices). */
 const char       *moment_marker(const Moment *self);

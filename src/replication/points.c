@@ -48,7 +48,7 @@ points_received(const ReplicationContext *context, const char *vm_uuid, const Re
         const StorePoint *point = g_ptr_array_index(points, i);
         if (point->position == position)
             id = g_strdup(point->id); /* of a log that was not received after all: what it would have held is not what this one holds */
-        else if (point->hourly && running - point->running_usec < HOUR_USEC)
+        else if (kind != POINT_KIND_APPLICATION_CONSISTENT && point->hourly && running - point->running_usec < HOUR_USEC)
             hourly = false;
     }
     if (id == NULL)

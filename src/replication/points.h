@@ -13,8 +13,8 @@ int64_t points_clock(const ReplicationContext *context);
 /* Sets the clock by the points of the store. */
 bool points_clock_start(ReplicationContext *context, GError **error);
 
-/* Notes that position @position is received, captured @age_usec ago; decides whether it will be kept. What was noted of the position before
- * is replaced. */
+/* Notes that position @position is received, captured @age_usec ago; decides whether it will be kept: the first of each hour and, whenever it
+ * comes, an application-consistent one, up to RecoveryHistory of both together. What was noted of the position before is replaced. */
 bool points_received(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings,
                      uint64_t position, PointKind kind, int64_t age_usec, GError **error);
 /* Newest kept point at or before @position; false when there is none. */

@@ -44,6 +44,8 @@ primary_note_acknowledged(Primary *self, const Moment *moment, const Sending *se
     tally_pending(relationship_tally(self->relationship), 0);
     row->last_replication_usec = g_get_real_time() - age;
     row->last_kind = kind;
+    if (kind == POINT_KIND_APPLICATION_CONSISTENT)
+        row->last_application_consistent_usec = row->last_replication_usec;
     primary_add_sent(self, row, sending);
     if (!relationship_edit_end(self->relationship, row, error))
         return false;
@@ -116,12 +118,14 @@ primary_run_delta(Primary *self, const StoreRelationship *row, char *const *targ
     primary_drop_checkpoints(self->context, row->vm_uuid, row->checkpoint, NULL);
     MomentRequest request = { .vm_uuid = row->vm_uuid, .disks = (const char *const *)targets,
                               .incremental = row->checkpoint, .checkpoint = checkpoint,
-                              .timeout_sec = CAPTURE_TIMEOUT_SEC };
+                              .timeout_sec = CAPTURE_TIMEOUT_SEC, .freeze = kind == POINT_KIND_STANDARD && primary_wants_freeze(self, row) };
     g_autoptr(Moment) moment = moment_open(self->context, &request, error);
     if (moment == NULL)
         return false;
     tally_pending(relationship_tally(self->relationship), dirty_bytes(moment));
 
+    if (request.freeze)
+        kind = primary_point_kind(self, moment);
     Sending sending = { 0 };
     LinkPosition position;
     g_autoptr(GHashTable) blobs = NULL;

@@ -1,6 +1,7 @@
 /* primary-private: the inside of a Primary, for the files that make it up: primary.c (agreements, what to do now), primary-log.c
- * (one log on its way), primary-resume.c (over a link that breaks), primary-delta.c (a cycle), primary-pass.c (first copy and resynchronization), primary-planned.c (the last changes before a
- * planned failover), primary-settings.c (new settings).
+ * (one log on its way), primary-resume.c (over a link that breaks), primary-delta.c (a cycle), primary-freeze.c
+ * (application-consistent points), primary-pass.c (first copy and resynchronization), primary-planned.c
+ * (the last changes before a planned failover), primary-settings.c (new settings).
  */
 #pragma once
 
@@ -24,6 +25,7 @@ struct Primary {
     DiskServer   *lock;        /* keeps the VM from starting */
     bool          settings_told; /* the replica has the newest */
     int64_t       tell_usec;     /* monotonic; when they are told again */
+    int64_t       froze_usec;  /* monotonic; when freezing the guest was last tried, 0 never */
     char         *planned_marker; /* the VM is off and what is dirty in that is in the plan, or was sent */
 };
 
@@ -112,6 +114,12 @@ bool primary_run_delta(Primary *self, const StoreRelationship *row, char *const 
 /* @position is durable on the replica: notes it, with the checkpoint that the next delta starts from. */
 bool primary_note_acknowledged(Primary *self, const Moment *moment, const Sending *sending, uint64_t position, PointKind kind,
                                const char *checkpoint, const char *blob_hash, GError **error);
+
+/* ---- primary-freeze.c ---- */
+/* Is it time for an application-consistent point? */
+bool      primary_wants_freeze(Primary *self, const StoreRelationship *row);
+/* The kind of point that a @moment gives for which freezing was asked; that it failed is counted and told. */
+PointKind primary_point_kind(Primary *self, const Moment *moment);
 
 /* ---- primary-pass.c ---- */
 bool primary_run_pass(Primary *self, const StoreRelationship *row, char *const *targets, GError **error);

@@ -17,6 +17,7 @@ struct Relationship {
     char   *operation;  /* what it is, for messages */
     gint    yield_flag; /* atomic copy of operating || closed */
     char   *error;
+    char   *consistent_error; /* of application-consistent points */
     int64_t captured_usec;
     unsigned percent;
     Job    *job;
@@ -68,6 +69,7 @@ relationship_unref(Relationship *self)
     relationship_settings_free(self->settings);
     g_free(self->operation);
     g_free(self->error);
+    g_free(self->consistent_error);
     job_unref(self->job);
     g_mutex_clear(&self->lock);
     g_cond_clear(&self->changed);
@@ -297,6 +299,28 @@ relationship_error(Relationship *self)
 {
     g_mutex_lock(&self->lock);
     char *text = g_strdup(self->error);
+    g_mutex_unlock(&self->lock);
+    return text;
+}
+
+bool
+relationship_set_consistent_error(Relationship *self, const char *text)
+{
+    g_mutex_lock(&self->lock);
+    bool is_new = g_strcmp0(self->consistent_error, text) != 0;
+    if (is_new) {
+        g_free(self->consistent_error);
+        self->consistent_error = g_strdup(text);
+    }
+    g_mutex_unlock(&self->lock);
+    return is_new;
+}
+
+char *
+relationship_consistent_error(Relationship *self)
+{
+    g_mutex_lock(&self->lock);
+    char *text = g_strdup(self->consistent_error);
     g_mutex_unlock(&self->lock);
     return text;
 }

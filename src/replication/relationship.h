@@ -59,6 +59,9 @@ void relationship_close(Relationship *self, bool inside);
 /* Why cycles fail now; NULL clears it. Gives true when the text is new, so that it is logged once. */
 bool  relationship_set_error(Relationship *self, const char *text);
 char *relationship_error(Relationship *self);
+/* Why application-consistent points fail now; NULL clears it. Gives true when the text is new. */
+bool     relationship_set_consistent_error(Relationship *self, const char *text);
+char    *relationship_consistent_error(Relationship *self);
 /* Monotonic time of the capture of the newest complete copy; 0 unknown. */
 void    relationship_set_captured(Relationship *self, int64_t monotonic_usec);
 int64_t relationship_captured(Relationship *self);

@@ -162,6 +162,8 @@ note_received(Replica *self, const ChangeLogHeader *header, const uint8_t *diges
     memcpy(row->digest, digest, CHANGE_LOG_DIGEST_SIZE);
     row->last_replication_usec = g_get_real_time() - age;
     row->last_kind = header->point_kind;
+    if (header->point_kind == POINT_KIND_APPLICATION_CONSISTENT)
+        row->last_application_consistent_usec = row->last_replication_usec;
     if (header->kind != CHANGE_LOG_DELTA) {
         row->initial_complete = true;
         row->applied = header->position;

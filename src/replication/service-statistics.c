@@ -86,6 +86,7 @@ service_judge(Relationship *relationship, const StoreRelationship *row, const Re
     Tally *tally = relationship_tally(relationship);
     Statistics now;
     tally_read(tally, &now);
+    g_autofree char *consistent_error = relationship_consistent_error(relationship);
     bool is_replica = row->mode == MODE_REPLICA;
     HealthFacts facts = {
         .vm_name = row->vm_name,
@@ -94,6 +95,7 @@ service_judge(Relationship *relationship, const StoreRelationship *row, const Re
         .state = row->state,
         .failure = tally_trouble(tally),
         .last_error = last_error,
+        .consistent_error = consistent_error,
         .lag_usec = lag_usec,
         .silent_usec = is_replica ? tally_silent_usec(tally) : -1,
         .interval_sec = relationship_settings_interval(settings),

@@ -38,7 +38,7 @@ typedef struct {
     bool     auto_resynchronize;          /* default true: it costs no more than reading both disks, and points survive it */
     unsigned auto_resynchronize_start_sec, auto_resynchronize_end_sec; /* local time of day; equal: any time */
     unsigned replication_interval_sec;    /* 30, 300, 900; AdditionalSettings "interval=N" takes any from 1 s */
-    char    *additional_settings;         /* "key=value;..." : interval=1, journal=4h; unknown keys are refused */
+    char    *additional_settings;         /* "key=value;..." : interval=1, journal=4h, consistent=30m; unknown keys are refused */
 } RelationshipSettings;
 RelationshipSettings *relationship_settings_new(void); /* defaults */
 RelationshipSettings *relationship_settings_copy(const RelationshipSettings *self);

@@ -6,6 +6,8 @@
 #define INTERVAL_MIN_SEC  1
 #define INTERVAL_MAX_SEC  (24 * 3600)
 #define JOURNAL_MAX_SEC   (7 * 24 * 3600)
+#define CONSISTENT_MIN_SEC 5 /* the guest stands still for a part of that */
+#define CONSISTENT_MAX_SEC (12 * 3600)
 #define CONNECTION_POINT_MAX 256 /* characters, as Msvm_ReplicationSettingData allows */
 
 RelationshipSettings *
@@ -107,8 +109,13 @@ additional_settings_parse(const char *text, AdditionalSettings *ret_additional, 
         } else if (g_ascii_strcasecmp(key, "journal") == 0) {
             if (!parse_duration(key, value, JOURNAL_MAX_SEC, &parsed.journal_sec, error))
                 return false;
+        } else if (g_ascii_strcasecmp(key, "consistent") == 0) {
+            if (!parse_duration(key, value, CONSISTENT_MAX_SEC, &parsed.consistent_sec, error))
+                return false;
+            if (parsed.consistent_sec < CONSISTENT_MIN_SEC)
+                return invalid(error, "AdditionalSettings: consistent must be at least %d s", CONSISTENT_MIN_SEC);
         } else {
-            return invalid(error, "AdditionalSettings: '%s' is unknown; known are interval and journal", key);
+            return invalid(error, "AdditionalSettings: '%s' is unknown; known are interval, journal and consistent", key);
         }
     }
     *ret_additional = parsed;
@@ -153,6 +160,16 @@ relationship_settings_interval(const RelationshipSettings *settings)
     if (additional_settings_parse(settings->additional_settings, &additional, NULL) && additional.interval_sec > 0)
         return additional.interval_sec;
     return settings->replication_interval_sec;
+}
+
+unsigned
+relationship_settings_consistent_interval(const RelationshipSettings *settings)
+{
+    AdditionalSettings additional;
+    if (!additional_settings_parse(settings->additional_settings, &additional, NULL) ||
+        (settings->recovery_history == 0 && additional.journal_sec == 0))
+        return 0;
+    return additional.consistent_sec > 0 ? additional.consistent_sec : settings->application_consistent_interval_h * 3600;
 }
 
 bool

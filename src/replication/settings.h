@@ -10,9 +10,10 @@
 typedef struct {
     unsigned interval_sec;  /* 0: ReplicationInterval counts */
     unsigned journal_sec;   /* every cycle of that long is kept as a recovery point; 0: none */
+    unsigned consistent_sec; /* from one application-consistent point to the next; 0: ApplicationConsistentSnapshotInterval counts */
 } AdditionalSettings;
 
-/* "interval=1;journal=4h": keys with values, apart by ';'. Durations are numbers with an optional s, m or h. NULL or "": all 0. */
+/* "interval=1;journal=4h;consistent=30m": keys with values, apart by ';'. Durations are numbers with an optional s, m or h. NULL or "": all 0. */
 bool additional_settings_parse(const char *text, AdditionalSettings *ret_additional, GError **error);
 
 /* Checks every writable value; REPLICATION_ERROR_INVALID_PARAMETER names the property and its range. */
@@ -24,6 +25,9 @@ bool relationship_settings_may_resynchronize(const RelationshipSettings *setting
 
 /* Seconds from one cycle to the next. */
 unsigned relationship_settings_interval(const RelationshipSettings *settings);
+
+/* Seconds from one application-consistent point to the next; 0: none are wanted, or none would be kept. */
+unsigned relationship_settings_consistent_interval(const RelationshipSettings *settings);
 
 char                 *relationship_settings_to_json(const RelationshipSettings *settings);
 /* Unknown members are ignored, missing ones keep their defaults; NULL on malformed text. */

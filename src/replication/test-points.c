@@ -267,6 +267,30 @@ test_clock_changes_prune_nothing(void)
     scene_close(&scene);
 }
 
+/* Five hours of a cycle every ten minutes. Between two points of the grid comes an application-consistent one. */
+static void
+test_application_consistent_points_are_kept(void)
+{
+    Scene scene;
+    scene_open(&scene);
+    scene.settings->recovery_history = 4;
+    run_to(&scene, 0, 30, 10 * MINUTE);
+    g_autoptr(GError) error = NULL;
+    g_assert_true(points_received(&scene.context, UUID, scene.settings, 27, POINT_KIND_APPLICATION_CONSISTENT, 30 * MINUTE, &error));
+    g_assert_no_error(error);
+    prune(&scene);
+    g_autoptr(GPtrArray) points = points_of(&scene);
+    uint64_t kept[] = { 18, 24, 27, 30 };
+    g_assert_cmpuint(points->len, ==, G_N_ELEMENTS(kept));
+    for (guint i = 0; i < points->len; i++) {
+        const StorePoint *point = g_ptr_array_index(points, i);
+        g_assert_cmpuint(point->position, ==, kept[i]);
+        g_assert_cmpuint(point->kind, ==, kept[i] == 27 ? POINT_KIND_APPLICATION_CONSISTENT : POINT_KIND_STANDARD);
+    }
+    check_undos(&scene);
+    scene_close(&scene);
+}
+
 static void
 test_left_over_files_go(void)
 {
@@ -324,6 +348,7 @@ main(int argc, char **argv)
     g_test_add_func("/points/merging-keeps-the-oldest-content", test_merging_keeps_the_oldest_content);
     g_test_add_func("/points/receiving-twice-makes-one-point", test_receiving_twice_makes_one_point);
     g_test_add_func("/points/clock-changes-prune-nothing", test_clock_changes_prune_nothing);
+    g_test_add_func("/points/application-consistent-points-are-kept", test_application_consistent_points_are_kept);
     g_test_add_func("/points/left-over-files-go", test_left_over_files_go);
     g_test_add_func("/points/fewer-count-later", test_fewer_points_count_later);
     return g_test_run();

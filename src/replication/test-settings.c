@@ -3,7 +3,7 @@
 static const struct {
     const char *text;
     bool        good;
-    unsigned    interval, journal;
+    unsigned    interval, journal, consistent;
 } additional[] = {
     { NULL, true, 0, 0 },
     { "", true, 0, 0 },
@@ -11,6 +11,10 @@ static const struct {
     { "interval=1;journal=4h", true, 1, 4 * 3600 },
     { " Journal = 10m ; ", true, 0, 600 },
     { "interval=90s,journal=5", true, 90, 5 },
+    { "consistent=30s;journal=1h", true, 0, 3600, 30 },
+    { "consistent=2h", true, 0, 0, 7200 },
+    { "consistent=4", false, 0, 0 },
+    { "consistent=13h", false, 0, 0 },
     { "interval=0", false, 0, 0 },
     { "interval=-1", false, 0, 0 },
     { "interval", false, 0, 0 },
@@ -29,9 +33,26 @@ test_additional(void)
         g_assert_true(good == additional[i].good);
         g_assert_cmpuint(parsed.interval_sec, ==, additional[i].interval);
         g_assert_cmpuint(parsed.journal_sec, ==, additional[i].journal);
+        g_assert_cmpuint(parsed.consistent_sec, ==, additional[i].consistent);
         if (!good)
             g_assert_error(error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_PARAMETER);
     }
+}
+
+/* Hours of the property, or the shorter time that is asked for besides; none where no point would be kept. */
+static void
+test_consistent_interval(void)
+{
+    g_autoptr(RelationshipSettings) settings = relationship_settings_new();
+    g_assert_cmpuint(relationship_settings_consistent_interval(settings), ==, 0);
+    settings->application_consistent_interval_h = 4;
+    g_assert_cmpuint(relationship_settings_consistent_interval(settings), ==, 0);
+    settings->recovery_history = 1;
+    g_assert_cmpuint(relationship_settings_consistent_interval(settings), ==, 4 * 3600);
+    settings->additional_settings = g_strdup("consistent=30s");
+    g_assert_cmpuint(relationship_settings_consistent_interval(settings), ==, 30);
+    settings->recovery_history = 0;
+    g_assert_cmpuint(relationship_settings_consistent_interval(settings), ==, 0);
 }
 
 static RelationshipSettings *
@@ -143,6 +164,7 @@ main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/settings/additional", test_additional);
+    g_test_add_func("/settings/consistent-interval", test_consistent_interval);
     g_test_add_func("/settings/ranges", test_ranges);
     g_test_add_func("/settings/json-keeps-everything", test_json_keeps_everything);
     g_test_add_func("/settings/hostile-json", test_hostile_json);

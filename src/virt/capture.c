@@ -44,6 +44,9 @@ struct VirtCapture {
     int64_t    deadline_usec, next_look_usec; /* monotonic */
     GThread   *watchdog;
     gint       cancelled;
+    bool       consistent;
+    int64_t    frozen_usec;
+    GError    *freeze_error;
 
     GMutex            lock;
     GCond             wake;
@@ -289,6 +292,7 @@ capture_free(VirtCapture *self)
     g_free(self->scratch_folder);
     g_ptr_array_unref(self->targets);
     g_ptr_array_unref(self->scratch);
+    g_clear_error(&self->freeze_error);
     g_mutex_clear(&self->lock);
     g_cond_clear(&self->wake);
     g_free(self);
@@ -466,6 +470,19 @@ start_job(VirtCapture *self, virDomainPtr domain, const VirtCaptureRequest *requ
     return false;
 }
 
+/* Another job was looked for before: the guest does not stand frozen while that ends. */
+static bool
+start_frozen(VirtCapture *self, virDomainPtr domain, const VirtCaptureRequest *request, GError **error)
+{
+    VirtFreeze *freeze = NULL;
+    if (request->freeze)
+        freeze = virt_freeze_begin(self->host, self->uuid, self->scratch_folder, &self->freeze_error);
+    bool started = start_job(self, domain, request, error);
+    if (freeze != NULL)
+        self->consistent = virt_freeze_end(freeze, &self->frozen_usec, &self->freeze_error);
+    return started;
+}
+
 VirtCapture *
 virt_capture_begin(VirtHost *host, const VirtCaptureRequest *request, GError **error)
 {
@@ -480,7 +497,7 @@ virt_capture_begin(VirtHost *host, const VirtCaptureRequest *request, GError **e
         return NULL;
     }
     virt_host_watch(host, self->uuid, on_notice, self);
-    if (!start_job(self, domain, request, error)) {
+    if (!start_frozen(self, domain, request, error)) {
         virt_host_unwatch(host, self);
         capture_free(self);
         return NULL;
@@ -490,6 +507,15 @@ virt_capture_begin(VirtHost *host, const VirtCaptureRequest *request, GError **e
 }
 
 /* ---- what the owner sees ---- */
+
+bool
+virt_capture_is_consistent(const VirtCapture *self, int64_t *ret_frozen_usec, const GError **ret_error)
+{
+    *ret_frozen_usec = self->frozen_usec;
+    if (ret_error != NULL)
+        *ret_error = self->freeze_error;
+    return self->consistent;
+}
 
 const char *
 virt_capture_socket(const VirtCapture *self)

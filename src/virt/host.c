@@ -89,15 +89,15 @@ watcher_free(void *data)
     g_free(self);
 }
 
-static VirtHost *
-host_ref(VirtHost *self)
+VirtHost *
+virt_host_ref(VirtHost *self)
 {
     g_atomic_int_inc(&self->refs);
     return self;
 }
 
-static void
-host_unref(void *data)
+void
+virt_host_unref(void *data)
 {
     VirtHost *self = data;
     if (!g_atomic_int_dec_and_test(&self->refs))
@@ -215,9 +215,9 @@ register_callbacks(VirtHost *self, virConnectPtr conn, int ids[N_CALLBACKS])
         { VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, VIR_DOMAIN_EVENT_CALLBACK(on_job_completed) },
     };
     for (size_t i = 0; i < N_CALLBACKS; i++) {
-        ids[i] = virConnectDomainEventRegisterAny(conn, NULL, wanted[i].id, wanted[i].func, host_ref(self), host_unref);
+        ids[i] = virConnectDomainEventRegisterAny(conn, NULL, wanted[i].id, wanted[i].func, virt_host_ref(self), virt_host_unref);
         if (ids[i] < 0) {
-            host_unref(self);
+            virt_host_unref(self);
             return false;
         }
     }
@@ -337,7 +337,7 @@ virt_host_open(const char *uri, GError **error)
     g_mutex_init(&self->lock);
     g_cond_init(&self->wake);
     if (!connect_now(self, error)) {
-        host_unref(self);
+        virt_host_unref(self);
         return NULL;
     }
     self->keeper = g_thread_new("virt-keeper", keep, self);
@@ -358,7 +358,7 @@ virt_host_close(VirtHost *self)
     g_mutex_unlock(&self->lock);
     g_thread_join(self->keeper);
     drop_connection(self);
-    host_unref(self);
+    virt_host_unref(self);
 }
 
 void
@@ -378,6 +378,15 @@ virt_host_is_alive(VirtHost *self)
         return true;
     virt_host_suspect(self);
     return false;
+}
+
+bool
+virt_host_is_closing(VirtHost *self)
+{
+    g_mutex_lock(&self->lock);
+    bool closing = self->closing;
+    g_mutex_unlock(&self->lock);
+    return closing;
 }
 
 const char *

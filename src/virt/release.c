@@ -6,9 +6,9 @@
 
 /* What is done after a process of ours died: see virt_release() in virt.h. */
 
-#define END_TIMEOUT_SEC   30
-#define AGENT_TIMEOUT_SEC 5
-#define FROZEN_PREFIX     VIRT_NAME_PREFIX "frozen-" /* + UUID: a marker file, there while we have a guest frozen */
+#define END_TIMEOUT_SEC 30
+#define THAW_WITHIN_SEC 10
+#define THAW_PAUSE_USEC (G_USEC_PER_SEC / 5)
 
 /* Keeps the first error and goes on: one VM that cannot be helped must not keep the others from it. */
 static void
@@ -34,36 +34,34 @@ files_of_ours(const char *folder, const char *prefix, const char *suffix)
     return paths;
 }
 
-static bool
-thaw(VirtHost *host, const char *uuid, const char *marker, GError **error)
-{
-    g_auto(virDomainPtr) domain = virt_host_domain(host, uuid, error);
-    if (domain == NULL)
-        return false;
-    if (virDomainIsActive(domain) == 1) {
-        virDomainAgentSetResponseTimeout(domain, AGENT_TIMEOUT_SEC, 0);
-        if (virDomainFSThaw(domain, NULL, 0, 0) < 0)
-            return virt_fail(host, domain, error, "has file systems frozen by us that cannot be thawed");
-    }
-    unlink(marker);
-    return true;
-}
-
 static void
 thaw_all(VirtHost *host, const char *uuid, const char *folder, GError **first)
 {
-    g_autoptr(GPtrArray) markers = files_of_ours(folder, FROZEN_PREFIX, "");
+    g_autoptr(GPtrArray) markers = files_of_ours(folder, VIRT_NAME_PREFIX, "");
     for (guint i = 0; i < markers->len; i++) {
         const char *marker = g_ptr_array_index(markers, i);
-        const char *frozen = marker + strlen(folder) + strlen("/" FROZEN_PREFIX);
+        const char *frozen = virt_frozen_uuid(marker + strlen(folder) + strlen("/"));
         GError *error = NULL;
-        if (uuid != NULL && strcmp(uuid, frozen) != 0)
-            continue;
-        if (!thaw(host, frozen, marker, &error)) {
-            if (g_error_matches(error, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN))
-                unlink(marker);
+        if (frozen != NULL && (uuid == NULL || strcmp(uuid, frozen) == 0) && virt_thaw(host, frozen, folder, &error) < 0)
             note_error(first, error);
+    }
+}
+
+/* libvirt that was just opened has not found the agents of running guests again. */
+static void
+thaw_patiently(VirtHost *host, const char *uuid, const char *folder, GError **first)
+{
+    int64_t give_up = g_get_monotonic_time() + THAW_WITHIN_SEC * G_USEC_PER_SEC;
+    for (;;) {
+        GError *error = NULL;
+        thaw_all(host, uuid, folder, &error);
+        if (error == NULL || g_get_monotonic_time() > give_up) {
+            if (error != NULL)
+                note_error(first, error);
+            return;
         }
+        g_error_free(error);
+        g_usleep(THAW_PAUSE_USEC);
     }
 }
 
@@ -171,10 +169,12 @@ virt_release(VirtHost *host, const char *uuid, const char *scratch_folder, GErro
 {
     GError *first = NULL, *second = NULL;
     thaw_all(host, uuid, scratch_folder, &first); /* a frozen guest feels it most */
+    g_clear_error(&first);
     if (!virt_release_jobs(host, uuid, scratch_folder, &second))
         note_error(&first, second);
     else if (uuid == NULL)
         remove_left_scratch(scratch_folder);
+    thaw_patiently(host, uuid, scratch_folder, &first);
     if (first != NULL) {
         g_propagate_error(error, first);
         return false;

@@ -28,6 +28,11 @@ virConnectPtr virt_host_connection(VirtHost *self, GError **error);
 void        virt_host_suspect(VirtHost *self);
 const char *virt_host_uri(const VirtHost *self);
 
+/* What outlives its caller holds a reference; the connection is gone when virt_host_close() was called. */
+VirtHost   *virt_host_ref(VirtHost *self);
+void        virt_host_unref(void *self);
+bool        virt_host_is_closing(VirtHost *self);
+
 /* ---- events for captures; called on the event loop's thread, must not block nor call libvirt ---- */
 typedef enum {
     VIRT_NOTICE_IO_ERROR,
@@ -105,8 +110,33 @@ void virt_job_note_remove(const char *scratch_folder, const char *job_id);
 /* False when @path is no such note. */
 bool virt_job_note_read(const char *path, char **ret_uuid, char **ret_socket);
 
-/* virt_release() without its thaw: jobs of @uuid (nullable: of all) in @scratch_folder, and guests they paused. */
+/* virt_release() without its thawing: jobs of @uuid (nullable: of all) in @scratch_folder, and guests they paused. */
 bool virt_release_jobs(VirtHost *host, const char *uuid, const char *scratch_folder, GError **error);
+
+/* ---- freezing ---- */
+
+typedef struct VirtFreeze VirtFreeze;
+/**
+ * virt_freeze_begin:
+ * @scratch_folder: where the marker lies that has virt_release() thaw the guest after our death
+ *
+ * Has the guest's agent freeze its file systems, and run the hooks that it has for that. The guest is thawed after
+ * virt_freeze_hold_msec at the latest, whatever the caller does.
+ *
+ * Returns: NULL with @error set when it is not frozen, or will not be for long
+ */
+VirtFreeze *virt_freeze_begin(VirtHost *host, const char *uuid, const char *scratch_folder, GError **error);
+/* Thaws and frees. True when the guest was frozen all the time from the end of virt_freeze_begin() to here; @ret_frozen_usec
+ * (nullable) is how long at most it stood, from the question on, also on failure. */
+bool        virt_freeze_end(VirtFreeze *self, int64_t *ret_frozen_usec, GError **error);
+/* Thaws a guest that was frozen by us, and removes its marker; nothing is done to one that is off or was started since. The
+ * number of file systems, or -1. */
+int         virt_thaw(VirtHost *host, const char *uuid, const char *scratch_folder, GError **error);
+char       *virt_frozen_marker(const char *scratch_folder, const char *uuid); /* (transfer full) */
+/* The UUID in the name of a marker; NULL for another file. */
+const char *virt_frozen_uuid(const char *name);
+/* How long a guest is held frozen at most after it answered; tests shorten it. Milliseconds, atomic. */
+extern gint virt_freeze_hold_msec;
 
 /* The watchdog's period; tests slow it down to see what happens without it. Milliseconds, atomic. */
 extern gint virt_capture_poll_msec;

@@ -112,6 +112,7 @@ typedef struct {
     const char *socket_folder;    /* for a QEMU that runs as our user; libvirt's own folder of the VM otherwise */
     uint64_t    scratch_max_bytes; /* for all disks together; the capture is given up when this or free space runs low */
     unsigned    timeout_sec;       /* given up after that long */
+    bool        freeze;            /* the guest's agent freezes its file systems at the moment, for a few seconds at most */
 } VirtCaptureRequest;
 
 typedef enum {
@@ -126,6 +127,9 @@ typedef struct VirtCapture VirtCapture;
 /* Starts the job and a watchdog on it. On failure nothing is left: no job, no checkpoint, no scratch. */
 VirtCapture      *virt_capture_begin(VirtHost *host, const VirtCaptureRequest *request, GError **error);
 const char       *virt_capture_socket(const VirtCapture *self);
+/* Were the guest's file systems frozen at the moment? False too when that was not asked for; a freeze that failed does not hinder
+ * the capture, and @ret_error (nullable, borrowed) says why. @ret_frozen_usec: how long the guest stood still at most. */
+bool              virt_capture_is_consistent(const VirtCapture *self, int64_t *ret_frozen_usec, const GError **ret_error);
 /* NBD export name of a target, and its dirty bitmap's name (NULL in a full capture). */
 const char       *virt_capture_export(const VirtCapture *self, const char *target);
 const char       *virt_capture_bitmap(const VirtCapture *self, const char *target);
