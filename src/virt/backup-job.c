@@ -96,6 +96,18 @@ find_ours(VirtHost *host, virDomainPtr domain, const char *folder, const char *s
     return true;
 }
 
+/* libvirt forgets the job first and takes the nodes of its last disk out of QEMU afterwards. It does so within one job
+ * of its own on the VM, and a question that needs such a job, too, is answered after it. This one does not ask QEMU. */
+static bool
+wait_until_libvirt_is_done(VirtHost *host, virDomainPtr domain, GError **error)
+{
+    virTypedParameterPtr unused = NULL;
+    int n_unused = 0;
+    bool done = virDomainGetPerfEvents(domain, &unused, &n_unused, 0) == 0;
+    virTypedParamsFree(unused, n_unused);
+    return done || virt_fail(host, domain, error, "may not have ended its backup job yet");
+}
+
 bool
 virt_backup_job_end(VirtHost *host, const char *uuid, const char *folder, const char *socket, unsigned timeout_sec,
                     GError **error)
@@ -126,6 +138,8 @@ virt_backup_job_end(VirtHost *host, const char *uuid, const char *folder, const 
         if (open)
             g_usleep(LOOK_USEC);
     }
+    if (!wait_until_libvirt_is_done(host, domain, error))
+        return false;
     if (job != NULL)
         remove_files(job);
     return true;

@@ -15,6 +15,7 @@
 #define ROUNDS     30
 #define ROUNDS_MAX 90 /* when none of them met what it is for */
 #define SEED       9
+#define DEATHS_AFTER_END 5
 
 enum { TOLD_CLEAN = 'c', TOLD_BEGIN = 'b' };
 
@@ -255,6 +256,43 @@ test_replication_goes_on_after_a_death_at_any_moment(void)
     g_assert_cmpuint(n_phantoms, >, 0);
 }
 
+static void
+go_on_once(unsigned round, int pipe)
+{
+    TestBed *bed = test_start(root);
+    go_on_after_a_death(bed, round);
+    tell(pipe, TOLD_CLEAN);
+}
+
+/* ---- a death as soon as a capture has ended ---- */
+
+static void
+die_after_end(unsigned round, int pipe)
+{
+    g_autofree char *known = known_name(round);
+    TestBed *bed = test_start(root);
+    virt_release(bed->host, NULL, bed->scratch, NULL);
+    capture(bed, known, NULL, known, false);
+    delete_all_but(bed, known);
+    capture(bed, "last", known, NULL, false);
+    kill(getpid(), SIGKILL); /* nothing is left that would tell the next one to look into QEMU */
+}
+
+static void
+test_a_death_after_the_end_of_a_capture_leaves_nothing(void)
+{
+    for (unsigned i = 0; i < DEATHS_AFTER_END; i++) {
+        unsigned round = ROUNDS_MAX + 10 + 2 * i;
+        int pipe = -1, status = 0;
+        pid_t child = start_child(die_after_end, round, &pipe);
+        g_assert_cmpint(waitpid(child, &status, 0), ==, child);
+        g_assert_true(WIFSIGNALED(status));
+        g_assert_cmpint(WTERMSIG(status), ==, SIGKILL);
+        close(pipe);
+        run_child(go_on_once, round + 1);
+    }
+}
+
 /* ---- a death between the states of two disks ---- */
 
 static void
@@ -281,14 +319,6 @@ forget_state_of_second_disk(void)
     g_assert_cmpuint(g_strv_length(parts), ==, 2);
     g_autofree char *forgetful = g_strjoinv("<disk name='vdb' backup='yes'", parts);
     write_status(forgetful);
-}
-
-static void
-go_on_once(unsigned round, int pipe)
-{
-    TestBed *bed = test_start(root);
-    go_on_after_a_death(bed, round);
-    tell(pipe, TOLD_CLEAN);
 }
 
 static void
@@ -386,6 +416,8 @@ main(int argc, char **argv)
     close(pipe);
     g_test_add_func("/crash/replication-goes-on-after-a-death-at-any-moment",
                     test_replication_goes_on_after_a_death_at_any_moment);
+    g_test_add_func("/crash/a-death-after-the-end-of-a-capture-leaves-nothing",
+                    test_a_death_after_the_end_of_a_capture_leaves_nothing);
     g_test_add_func("/crash/a-job-that-libvirt-cannot-read-does-not-lose-the-guest",
                     test_a_job_that_libvirt_cannot_read_does_not_lose_the_guest);
     g_test_add_func("/crash/a-phantom-that-is-not-ours-to-repair-is-named",

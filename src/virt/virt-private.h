@@ -94,7 +94,8 @@ bool virt_backup_job_is_in(const VirtBackupJob *self, const char *folder);
  * @socket: (nullable): ... and that serves this socket; NULL: any
  *
  * Ends the job and waits up to @timeout_sec until it is gone; removes its files. A job of somebody else is left
- * alone. Returns: true when no such job is open any more.
+ * alone. Returns: true when no such job is open any more and libvirt has taken what it had in QEMU away: a process that
+ * dies from then on leaves nothing.
  */
 bool virt_backup_job_end(VirtHost *host, const char *uuid, const char *folder, const char *socket,
                          unsigned timeout_sec, GError **error);
