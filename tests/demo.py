@@ -116,7 +116,7 @@ def main(build):
     with hosts.Site(build) as site:
         story.chapter("Two hosts on this machine, p and r, and a guest with two disks on p")
         primary, replica = site.host("p"), site.host("r")
-        guest = primary.add_guest(per_tick=RATE)
+        guest = primary.add_guest(per_tick=RATE, bus="virtio")
         primary.start()
         replica.start()
         story.run(primary, "start", "ledger")

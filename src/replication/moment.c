@@ -5,9 +5,12 @@
 #include "replication/blob-rules.h"
 #include "replication/tpm-state.h"
 
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#define ENDING_USEC      (5 * G_USEC_PER_SEC) /* so long a QEMU that was told to end may take to be gone */
+#define ENDING_LOOK_USEC (50 * 1000)
 
 struct Moment {
     const ReplicationContext *context;
@@ -86,7 +89,35 @@ connect_disk(Moment *self, MomentDisk *disk, const char *socket, const char *exp
 }
 
 static bool
-open_running(Moment *self, const MomentRequest *request, const GPtrArray *infos, GError **error)
+is_off(const VirtDomain *domain)
+{
+    return domain->state == VIRT_OFF || domain->state == VIRT_SAVED || domain->state == VIRT_CRASHED;
+}
+
+static bool
+goes_on_running(const Moment *self, pid_t pid)
+{
+    g_autoptr(VirtDomain) domain = virt_host_find(self->context->virt, self->vm_uuid, NULL);
+    return domain != NULL && !is_off(domain) && domain->pid == pid && kill(pid, 0) == 0;
+}
+
+/* A QEMU that is about to end has put its bitmaps into the images already, and shows none any more. */
+static bool
+explain_lost_bitmap(const Moment *self, pid_t pid, GError **error)
+{
+    for (int64_t waited = 0; waited < ENDING_USEC; waited += ENDING_LOOK_USEC) {
+        if (!goes_on_running(self, pid)) {
+            g_clear_error(error);
+            g_set_error(error, VIRT_ERROR, VIRT_ERROR_STATE, "the VM ended when its changes were to be read");
+            return false;
+        }
+        g_usleep(ENDING_LOOK_USEC);
+    }
+    return false;
+}
+
+static bool
+open_running(Moment *self, const MomentRequest *request, pid_t pid, const GPtrArray *infos, GError **error)
 {
     g_autofree char *random = g_uuid_string_random();
     random[8] = '\0';
@@ -103,9 +134,13 @@ open_running(Moment *self, const MomentRequest *request, const GPtrArray *infos,
         .timeout_sec = request->timeout_sec,
         .freeze = request->freeze,
     };
-    self->capture = virt_capture_begin(self->context->virt, &capture, error);
-    if (self->capture == NULL)
-        return false;
+    g_autoptr(GError) cause = NULL;
+    self->capture = virt_capture_begin(self->context->virt, &capture, &cause);
+    if (self->capture == NULL) {
+        bool lost = g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_BITMAP_LOST);
+        g_propagate_error(error, g_steal_pointer(&cause));
+        return lost ? explain_lost_bitmap(self, pid, error) : false;
+    }
     self->made_checkpoint = request->checkpoint != NULL;
     const GError *not_frozen = NULL;
     self->consistent = virt_capture_is_consistent(self->capture, &self->frozen_usec, &not_frozen);
@@ -154,12 +189,6 @@ has_bitmap(const ImageInfo *info, const char *name)
 {
     return info->bitmaps != NULL && g_strv_contains((const char *const *)info->bitmaps, name) &&
            !(info->broken_bitmaps != NULL && g_strv_contains((const char *const *)info->broken_bitmaps, name));
-}
-
-static bool
-is_off(const VirtDomain *domain)
-{
-    return domain->state == VIRT_OFF || domain->state == VIRT_SAVED || domain->state == VIRT_CRASHED;
 }
 
 /* In the image of a VM that was started meanwhile every bitmap looks broken. */
@@ -249,7 +278,7 @@ moment_open(const ReplicationContext *context, const MomentRequest *request, GEr
     self->disks = g_ptr_array_new_with_free_func((GDestroyNotify)moment_disk_free);
     self->checkpoint = g_strdup(request->incremental != NULL ? request->incremental : request->checkpoint);
     self->taken_usec = g_get_monotonic_time();
-    if (!(is_off(domain) ? open_off(self, request, infos, error) : open_running(self, request, infos, error))) {
+    if (!(is_off(domain) ? open_off(self, request, infos, error) : open_running(self, request, domain->pid, infos, error))) {
         bool made = self->made_checkpoint;
         moment_close(self);
         if (made)

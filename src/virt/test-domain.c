@@ -55,8 +55,9 @@ test_disks_say_what_cannot_be_tracked(void)
     g_free(test_run("qemu-img", "create", "-f", "raw", raw, "1M", NULL));
     g_free(test_run("qemu-img", "create", "-f", "qcow2", "-o", "compat=0.10", old, "2M", NULL));
     g_autofree char *secret = g_build_filename(bed->root, "secret.qcow2", NULL);
+    /* Its definition says luks, which decides. An image of luks is not made: qemu-img then measures its own speed, and on a machine with a coarse clock for CPU time it gives up. */
     g_free(test_run("qemu-img", "create", "-f", "qcow2", "--object", "secret,id=s,data=0123", "-o",
-                    "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", secret, "2M", NULL));
+                    "encrypt.format=aes,encrypt.key-secret=s", secret, "2M", NULL));
     g_autofree char *more = g_strdup_printf(
         "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='%s'/><target dev='vdc'/></disk>"
         "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='%s'/><target dev='vdd'/>"

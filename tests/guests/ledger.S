@@ -13,12 +13,12 @@
  *   LEDGER ERROR what disk d code c     a BIOS call failed. Stops
  *   LEDGER DISKS n         the BIOS shows n disks, which is not the number the ledger was made for. Stops
  *
- * Memory: 7c00 this program, b000 CRC table, 1000:0 buffer of 64 KiB, 2000:0 numbers, 3000:0 checksums, 4000:0 links
- * (all three by index, four bytes each), 5000:0 record and bulk data, 8000:0 disk sizes.
+ * Memory: below 7000 the stack, 7c00 this program, 9000 variables, b000 CRC table, 1000:0 buffer of 64 KiB, 2000:0 numbers, 3000:0 checksums, 4000:0 links
+ * (all three by index, four bytes each), 5000:0 record and bulk data. What is written never shares a page with code: QEMU's
+ * emulation would translate the code again after each write.
  */
     .intel_syntax noprefix
     .code16
-    .text
     .globl start
 
     .set CODE_SECTORS, 8            /* what the boot sector loads, itself included */
@@ -41,6 +41,32 @@
     .set REC_CHECKSUM, 508
     .set MAGIC, 0x474c5256          /* "VRLG" */
 
+    .bss
+variables:
+packet:           .skip 2           /* of the BIOS calls that read and write */
+packet_count:     .skip 2
+packet_offset:    .skip 2
+packet_segment:   .skip 2
+packet_sector:    .skip 8
+last:             .skip 4
+n_places:         .skip 4
+place:            .skip 4
+index:            .skip 4
+number:           .skip 4
+sum:              .skip 4
+link:             .skip 4
+seed:             .skip 4
+random:           .skip 4
+disk:             .skip 2
+tick:             .skip 2
+know_link:        .skip 4
+stride:           .skip 4 * DISKS_MAX
+bulk_count:       .skip 4 * DISKS_MAX
+n_sectors:        .skip 4 * DISKS_MAX
+drive_parameters: .skip 30
+    .set VARIABLES_SIZE, . - variables
+
+    .text
 start:
     jmp begin
     .balign 4
@@ -52,8 +78,8 @@ config_slots:     .word 4096        /* record places per disk, a power of two */
 config_step:      .word 2531        /* odd: place of the k-th record of a disk is k * step mod slots */
 config_step_back: .word 0           /* inverse of step mod slots */
 config_reserved:  .long 0           /* sectors at the end of each disk for bulk writes */
-config_per_tick:  .word 8           /* records per timer tick (18.2 a second); 0: as many as the disks take */
-config_report:    .word 16          /* LEDGER AT after so many records */
+config_per_tick:  .word 1           /* records per timer tick (18.2 a second); 0: as many as the disks take */
+config_report:    .word 2           /* LEDGER AT after so many records */
 config_bulk:      .word 0           /* 64 KiB bulk writes per record */
 
 begin:
@@ -62,11 +88,16 @@ begin:
     mov ds, ax
     mov es, ax
     mov ss, ax
-    mov sp, 0x7c00
+    mov sp, 0x7000
     sti
     cld
+    mov di, offset variables
+    mov cx, VARIABLES_SIZE
+    xor al, al
+    rep stosb
     ljmp 0, offset begin_flat
 begin_flat:
+    mov byte ptr [packet], 16       /* its own size */
     mov word ptr [packet_count], CODE_SECTORS - 1
     mov word ptr [packet_offset], 0x7e00
     mov word ptr [packet_segment], 0
@@ -79,13 +110,6 @@ begin_flat:
 stuck:
     hlt
     jmp stuck
-
-    .balign 4
-packet:           .byte 16, 0
-packet_count:     .word 0
-packet_offset:    .word 0
-packet_segment:   .word 0
-packet_sector:    .quad 0
 
     .org 510
     .word 0xaa55
@@ -617,23 +641,5 @@ text_write:  .asciz "write"
 text_bulk:   .asciz "bulk write"
 text_size:   .asciz "size"
 text_end:    .asciz "\r\n"
-
-    .balign 4
-last:        .long 0
-n_places:    .long 0
-place:       .long 0
-index:       .long 0
-number:      .long 0
-sum:         .long 0
-link:        .long 0
-seed:        .long 0
-random:      .long 0
-disk:        .word 0
-tick:        .word 0
-know_link:   .word 0
-stride:      .fill DISKS_MAX, 4, 0
-bulk_count:  .fill DISKS_MAX, 4, 0
-n_sectors:   .fill DISKS_MAX, 4, 0
-drive_parameters: .fill 30, 1, 0
 
     .org CODE_SECTORS * 512

@@ -83,12 +83,14 @@ def test_an_agent_that_hangs_costs_consistency_only():
         assert health(primary, uuid) == HEALTH_OK
         guest.run("kill -STOP $(pidof qemu-ga)")
         hosts.wait_for(lambda: said(primary, "no application-consistent point"), "a word in the log", 60)
-        hosts.wait_for(lambda: health(primary, uuid) == HEALTH_WARNING, "a warning")
+        hosts.wait_for(lambda: "crash-consistent" in primary.health_issues(uuid), "a warning")
+        assert health(primary, uuid) >= HEALTH_WARNING
         replica.wait_replication(uuid, 2)
         linux_guest.log_of(primary).wait_writes()
         guest.run("kill -CONT $(pidof qemu-ga)")
         wait_consistent(replica, uuid)
-        hosts.wait_for(lambda: health(primary, uuid) == HEALTH_OK, "health again")
+        # On a busy machine it may have others: a cycle that took too long
+        hosts.wait_for(lambda: "crash-consistent" not in primary.health_issues(uuid), "an end of the warning")
         linux_guest.log_of(primary).wait_writes()
         assert not markers(primary)
 

@@ -23,7 +23,7 @@ def pair_over_relay():
     """(primary, replica, guest, relay): replicating, uncompressed, so that a dirty grain is 64 KiB on the wire."""
     with hosts.Site(BUILD) as site:
         primary, replica = site.host("p"), site.host("r")
-        guest = primary.add_guest(sizes=(2**30, 2**30), per_tick=10)
+        guest = primary.add_guest(sizes=(2**30, 2**30), per_tick=10, slots=4096)
         primary.start()
         replica.start()
         replica.enable_server("p")

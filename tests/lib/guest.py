@@ -30,9 +30,9 @@ DOMAIN = """<domain type='qemu'>
 """
 
 DISK = """    <disk type='file' device='disk'>
-      <driver name='qemu' type='{format}'/>
+      <driver name='qemu' type='{format}' cache='{cache}'/>
       <source file='{path}'/>
-      <target dev='{target}' bus='virtio'/>
+      <target dev='{target}' bus='{bus}'/>
       <boot order='{order}'/>
     </disk>
 """
@@ -69,20 +69,24 @@ def make_disk(path, image_format, size, start=b""):
 
 
 def make_guest(program, folder, sizes, name="ledger", guest_uuid=None, image_format="qcow2", memory=16,
-               variables=None, tpm=False, **config):
-    """Disks and domain XML of a ledger guest in @folder; @config as for ledger.choose_config. With @variables, the path of a variable
+               variables=None, tpm=False, bus=None, **config):
+    """Disks and domain XML of a ledger guest in @folder; @config as for ledger.choose_config. The @bus is IDE where there is one: a guest
+    takes a tenth of the processor then that it takes with virtio, where the BIOS does much that emulation is slow at. The BIOS never
+    flushes; with virtio QEMU sees that and writes through by itself. With @variables, the path of a variable
     store, it has UEFI without Secure Boot and does not run the ledger, which needs a BIOS."""
     guest = Guest(guest_uuid or str(uuid.uuid4()), name, os.path.join(folder, f"{name}.xml"), [],
                   os.path.join(folder, f"{name}.serial"))
     with open(program, "rb") as file:
         start = ledger.boot_program(file.read(), ledger.choose_config(sizes, **config))
+    bus = bus or ("virtio" if variables else "ide")
+    cache = "writethrough" if bus == "ide" else "default"
     disks = ""
     for i, size in enumerate(sizes):
         target = "vd" + "abcdefgh"[i]
         path = os.path.join(folder, f"{name}-{target}.{image_format}")
         make_disk(path, image_format, size, start if i == 0 else b"")
         guest.disks.append(path)
-        disks += DISK.format(format=image_format, path=path, target=target, order=i + 1)
+        disks += DISK.format(format=image_format, path=path, target=target, bus=bus, cache=cache, order=i + 1)
     with open(guest.xml, "w", encoding="utf-8") as file:
         file.write(DOMAIN.format(name=name, uuid=guest.uuid, memory=memory, emulator=EMULATOR, disks=disks,
                                  serial=guest.serial, machine="q35" if variables else "pc",

@@ -26,7 +26,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "interop"))
 
 import guest as guests  # noqa: E402
 import tap  # noqa: E402
-from wsman_client import EmbeddedInstance, Epr, Fault, JobFailed, WsmanClient  # noqa: E402
+from wsman_client import EmbeddedInstance, Epr, Fault, JobFailed, WsmanClient, parse_cim_xml  # noqa: E402
 
 JOB_STARTED = 4096
 # Values of ReplicationState, ReplicationMode, EnabledState and RequestedState: those of Hyper-V Replica
@@ -77,7 +77,7 @@ class Timeout(AssertionError):
     pass
 
 
-def wait_for(claim, what, timeout=30, pause=0.02):
+def wait_for(claim, what, timeout=30, pause=0.05):
     """Until @claim() is true (its value is given back); it is asked often, since most of what is waited for is a file or a process.
     A claim that is in the way of what it waits for gets a longer @pause."""
     deadline = time.monotonic() + timeout * PATIENCE
@@ -419,6 +419,11 @@ class Host:
         """Until the relationship is in @state, or one of them."""
         wanted = state if isinstance(state, (tuple, list)) else (state,)
         wait_for(lambda: self.state(uuid) in wanted, f"state {state} of {uuid} on {self.name} (now {self.state(uuid)})", timeout)
+
+    def health_issues(self, uuid):
+        """What GetReplicationStatistics finds wrong: a text."""
+        found = self.call("GetReplicationStatistics", 0, ComputerSystem=self.vm_epr(uuid)).out.get("ReplicationHealthIssues") or []
+        return "; ".join(parse_cim_xml(issue)[1]["Message"] for issue in (found if isinstance(found, list) else [found]))
 
     def call(self, method, want=(0, JOB_STARTED), timeout=60, **parameters):
         """A method of the replication service; waits for its job. The InvokeResult."""

@@ -29,7 +29,7 @@ class Config:
 
     ledger_id: int
     disks: int = 2
-    slots: int = 4096
+    slots: int = 512
     step: int = 0
     reserved: int = 0
     per_tick: int = 8
@@ -56,7 +56,7 @@ class Config:
         return cls(ledger_id, disks, slots, step, reserved, per_tick, report, bulk)
 
 
-def choose_config(sizes, per_tick=8, report=16, bulk=0, reserved_bytes=0, slots=4096):
+def choose_config(sizes, per_tick=1, report=2, bulk=0, reserved_bytes=0, slots=512):
     """A configuration for disks of @sizes bytes."""
     smallest = (min(sizes) - reserved_bytes) // SECTOR
     while slots * len(sizes) > PLACES_MAX or smallest // slots < 2 * CODE_SECTORS:

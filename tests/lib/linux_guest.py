@@ -136,7 +136,7 @@ def add(host, name="linux", agent=True, macs=()):
     boot, data = (os.path.join(host.folder, "disks", f"{name}-{target}.qcow2") for target in ("vda", "vdb"))
     subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", image, boot], check=True)
     make_data_disk(data)
-    disks = "".join(guests.DISK.format(format="qcow2", path=path, target=target, order=order)
+    disks = "".join(guests.DISK.format(format="qcow2", path=path, target=target, bus="virtio", cache="default", order=order)
                     for order, (path, target) in enumerate(((boot, "vda"), (data, "vdb")), 1))
     xml = os.path.join(host.folder, "disks", f"{name}.xml")
     with open(xml, "w", encoding="utf-8") as file:
