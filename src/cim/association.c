@@ -184,6 +184,39 @@ disk_to_settings(ReplicationService *service, const CimInstance *disk, GPtrArray
     return provider_collect_class("Msvm_VirtualSystemSettingData", service, id, far, error);
 }
 
+/* From a replica to the virtual machine of its test failover, or the other way. */
+static bool
+test_pair(ReplicationService *service, const CimInstance *near, bool forward, GPtrArray *far, GError **error)
+{
+    g_autofree char *uuid = guid_of_name(text_of(near, "Name"));
+    g_autoptr(VmView) vm = uuid == NULL ? NULL : replication_service_vm(service, uuid, NULL);
+    const char *other = vm == NULL ? NULL : forward ? vm->test_vm_uuid : vm->replica_vm_uuid;
+
+    return other == NULL || provider_collect_class("Msvm_ComputerSystem", service, other, far, error);
+}
+
+static bool
+replica_to_test_vm(ReplicationService *service, const CimInstance *replica, GPtrArray *far, GError **error)
+{
+    return test_pair(service, replica, true, far, error);
+}
+
+static bool
+test_vm_to_replica(ReplicationService *service, const CimInstance *test_vm, GPtrArray *far, GError **error)
+{
+    return test_pair(service, test_vm, false, far, error);
+}
+
+/* Is the job about the virtual machine, or does it make it? */
+static bool
+job_affects(const JobView *job, const CimInstance *vm)
+{
+    const char *name = text_of(vm, "Name");
+
+    return (job->vm_uuid != NULL && g_ascii_strcasecmp(job->vm_uuid, name) == 0) ||
+           (job->result_vm_uuid != NULL && g_ascii_strcasecmp(job->result_vm_uuid, name) == 0);
+}
+
 static bool
 vm_to_jobs(ReplicationService *service, const CimInstance *vm, GPtrArray *far, GError **error)
 {
@@ -191,7 +224,7 @@ vm_to_jobs(ReplicationService *service, const CimInstance *vm, GPtrArray *far, G
 
     for (unsigned i = 0; i < jobs->len; i++) {
         const JobView *job = jobs->pdata[i];
-        if (job->vm_uuid != NULL && g_ascii_strcasecmp(job->vm_uuid, text_of(vm, "Name")) == 0 &&
+        if (job_affects(job, vm) &&
             !provider_collect_class("Msvm_ConcreteJob", service, job->id, far, error))
             return false;
     }
@@ -205,8 +238,10 @@ job_to_vm(ReplicationService *service, const CimInstance *job, GPtrArray *far, G
     g_autoptr(Job) found = id == NULL ? NULL : job_list_find(replication_service_jobs(service), id);
     g_autoptr(JobView) view = found == NULL ? NULL : job_view(found);
 
-    return view == NULL || view->vm_uuid == NULL ||
-           provider_collect_class("Msvm_ComputerSystem", service, view->vm_uuid, far, error);
+    if (view == NULL)
+        return true;
+    return (view->vm_uuid == NULL || provider_collect_class("Msvm_ComputerSystem", service, view->vm_uuid, far, error)) &&
+           (view->result_vm_uuid == NULL || provider_collect_class("Msvm_ComputerSystem", service, view->result_vm_uuid, far, error));
 }
 
 static bool
@@ -286,6 +321,8 @@ static const AssociationRow rows[] = {
       vm_to_latest_point, latest_point_to_vm, NULL },
     { "Msvm_VirtualSystemSettingDataComponent", "GroupComponent", "Msvm_VirtualSystemSettingData", "PartComponent",
       "Msvm_StorageAllocationSettingData", settings_to_disks, disk_to_settings, NULL },
+    { "Msvm_ReplicaSystemDependency", "Antecedent", "Msvm_ComputerSystem", "Dependent", "Msvm_ComputerSystem",
+      replica_to_test_vm, test_vm_to_replica, NULL },
     { "Msvm_AffectedJobElement", "AffectedElement", "Msvm_ComputerSystem", "AffectingElement", "Msvm_ConcreteJob",
       vm_to_jobs, job_to_vm, job_constants },
     { "Msvm_OwningJobElement", "OwningElement", "Msvm_ReplicationService", "OwnedElement", "Msvm_ConcreteJob",

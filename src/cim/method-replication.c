@@ -116,6 +116,26 @@ commit_failover(MethodCall *call, GError **error)
     return vm != NULL && failover_commit(call->service, &caller, vm->uuid, &call->job, error);
 }
 
+/* The reference is that of the virtual machine that the job makes. */
+static bool
+test_replica_system(MethodCall *call, GError **error)
+{
+    g_autoptr(VmView) vm = argument_vm(call, "ComputerSystem", error);
+    g_autofree char *point_id = NULL, *test_uuid = NULL, *name = NULL;
+    Caller caller = { call->user };
+    CimPath *path;
+
+    if (vm == NULL || !argument_point(call, "SnapshotSettingData", vm, &point_id, error) ||
+        !failover_test(call->service, &caller, vm->uuid, point_id, &test_uuid, &call->job, error))
+        return false;
+    name = name_of_guid(test_uuid);
+    path = cim_path_new("root/virtualization/v2", "Msvm_ComputerSystem");
+    cim_path_add(path, "CreationClassName", cim_value_new_string("Msvm_ComputerSystem"));
+    cim_path_add(path, "Name", cim_value_new_string(name));
+    g_hash_table_insert(call->out, g_strdup("ResultingSystem"), cim_value_new_reference(path));
+    return true;
+}
+
 static bool
 reverse_relationship(MethodCall *call, GError **error)
 {
@@ -340,7 +360,7 @@ const MethodRow replication_methods[] = {
     { SERVICE, "InitiateFailover", CIM_ROLE_OPERATOR, initiate_failover },
     { SERVICE, "RevertFailover", CIM_ROLE_OPERATOR, revert_failover },
     { SERVICE, "CommitFailover", CIM_ROLE_OPERATOR, commit_failover },
-    UNSUPPORTED("TestReplicaSystem", CIM_ROLE_OPERATOR),
+    { SERVICE, "TestReplicaSystem", CIM_ROLE_OPERATOR, test_replica_system },
     UNSUPPORTED("SetFailoverNetworkAdapterSettings", CIM_ROLE_ADMINISTRATOR),
     UNSUPPORTED("InitiateFailback", CIM_ROLE_OPERATOR),
     { SERVICE, "ModifyServiceSettings", CIM_ROLE_ADMINISTRATOR, modify_service_settings },

@@ -17,7 +17,7 @@ cim_role_name(CimRole role)
 const MethodRow *
 method_find(const CimClass *cim_class, const char *name)
 {
-    const MethodRow *const tables[] = { replication_methods, system_methods, job_methods };
+    const MethodRow *const tables[] = { replication_methods, system_methods, job_methods, management_methods };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(tables); i++) {
         for (const MethodRow *row = tables[i]; row->class_name != NULL; row++) {

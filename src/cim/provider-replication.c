@@ -40,6 +40,33 @@ static const PropertyRow service_rows[] = {
     { NULL },
 };
 
+/* ---- the service that manages virtual machines ---- */
+
+static void *
+find_management(ReplicationService *service, const char *key, GError **error)
+{
+    return g_ascii_strcasecmp(key, "vmms") == 0 ? g_strdup(replication_service_host_name(service)) : NULL;
+}
+
+static const PropertyRow management_rows[] = {
+    { "Caption", NULL, "Hyper-V Virtual System Management Service" },
+    { "CreationClassName", NULL, "Msvm_VirtualSystemManagementService" },
+    { "Description", NULL, "Virtual System Management Service" },
+    { "ElementName", NULL, "Hyper-V Virtual System Management Service" },
+    { "EnabledDefault", NULL, "2" },
+    { "EnabledState", NULL, "2" },
+    { "HealthState", NULL, "5" },
+    { "Name", NULL, "vmms" },
+    { "OperationalStatus", NULL, "2" },
+    { "RequestedState", NULL, "12" },
+    { "Started", NULL, "TRUE" },
+    { "Status", NULL, "OK" },
+    { "StatusDescriptions", NULL, "OK" },
+    { "SystemCreationClassName", NULL, "Msvm_ComputerSystem" },
+    { "SystemName", service_host },
+    { NULL },
+};
+
 /* ---- relationships; one view serves the relationship and its settings ---- */
 
 static GPtrArray *
@@ -309,6 +336,7 @@ static const PropertyRow entry_rows[] = {
 
 const Provider replication_providers[] = {
     { "Msvm_ReplicationService", "Name", true, list_service, find_service, g_free, service_rows },
+    { "Msvm_VirtualSystemManagementService", "Name", true, list_service, find_management, g_free, management_rows },
     { "Msvm_ReplicationRelationship", "InstanceID", false, list_relationships, find_relationship,
       (GDestroyNotify) relationship_view_free, relationship_rows },
     { "Msvm_ReplicationSettingData", "InstanceID", false, list_relationships, find_relationship,

@@ -180,7 +180,8 @@ test_point(Fixture *fixture, const void *data)
 
 static const struct { const char *class_name; bool exact; unsigned n; } enumerate_cases[] = {
     { "Msvm_ComputerSystem", false, 4 }, { "cim_computersystem", false, 4 }, { "CIM_ComputerSystem", true, 0 },
-    { "Msvm_ReplicationService", true, 1 }, { "CIM_Service", false, 1 }, { "Msvm_ReplicationRelationship", false, 4 },
+    { "Msvm_ReplicationService", true, 1 }, { "CIM_Service", false, 2 }, { "Msvm_VirtualSystemManagementService", false, 1 },
+    { "Msvm_ReplicaSystemDependency", false, 0 }, { "Msvm_ReplicationRelationship", false, 4 },
     { "Msvm_ReplicationSettingData", false, 4 }, { "Msvm_VirtualSystemSettingData", false, 6 },
     { "CIM_VirtualSystemSettingData", false, 10 }, { "Msvm_StorageAllocationSettingData", false, 9 }, { "Msvm_ConcreteJob", false, 1 },
     { "Msvm_ReplicationServiceSettingData", false, 1 }, { "Msvm_ReplicationAuthorizationSettingData", false, 1 },

@@ -194,6 +194,54 @@ test_codes_of_the_service_pass_through(Fixture *fixture, const void *data)
     assert_call(fixture, "commit", TEST_REPLICA);
 }
 
+/* ---- test failover ---- */
+
+static unsigned
+count_associators(Fixture *fixture, const CimPath *path, const char *assoc_class, const char *result_class)
+{
+    g_autofree char *text = cim_path_to_text(path, NULL);
+    g_autofree char *query = g_strdup_printf("associators of {%s} where AssocClass = %s ResultClass = %s", text, assoc_class, result_class);
+    g_autoptr(GPtrArray) found = NULL;
+    g_autoptr(GError) error = NULL;
+
+    cim_broker_query(fixture->broker, &administrator, NAMESPACE, query, &found, &error);
+    g_assert_no_error(error);
+    return found->len;
+}
+
+/* Both ways to the new VM that clients know: the out parameter, and what the job affects. */
+static void
+test_test_failover(Fixture *fixture, const void *data)
+{
+    CimInstance *vm = NULL, *job;
+    CimPath *replica = cim_path_from_text(VM(TEST_REPLICA), NAMESPACE, NULL);
+
+    INVOKE(SERVICE, "TestReplicaSystem", "ComputerSystem", VM(TEST_REPLICA), "SnapshotSettingData", POINT(TEST_POINT_1));
+    assert_call(fixture, "test", TEST_REPLICA);
+    g_assert_cmpstr(test_service_last_call(fixture->service)->text, ==, TEST_POINT_1);
+    job = started_job(fixture);
+    g_assert_cmpuint(cim_instance_get(job, "JobType")->v.uint, ==, 102);
+    g_assert_true(cim_broker_get(fixture->broker, &administrator, out(fixture, "ResultingSystem")->v.path, &vm, NULL));
+    g_assert_cmpstr(cim_instance_get(vm, "ElementName")->v.string, ==, "db - Test");
+    g_assert_cmpuint(cim_instance_get(vm, "ReplicationMode")->v.uint, ==, 3);
+    g_assert_cmpuint(count_associators(fixture, out(fixture, "Job")->v.path, "Msvm_AffectedJobElement", "Msvm_ComputerSystem"), ==, 2);
+    g_assert_cmpuint(count_associators(fixture, replica, "Msvm_ReplicaSystemDependency", "Msvm_ComputerSystem"), ==, 1);
+    g_assert_cmpuint(count_associators(fixture, out(fixture, "ResultingSystem")->v.path, "Msvm_ReplicaSystemDependency",
+                                       "Msvm_ComputerSystem"), ==, 1);
+    cim_instance_free(vm);
+    cim_instance_free(job);
+    cim_path_free(replica);
+    INVOKE("Msvm_VirtualSystemManagementService", "DestroySystem", "AffectedSystem", VM(TEST_TEST_VM));
+    assert_call(fixture, "end-test", TEST_TEST_VM);
+    job = started_job(fixture);
+    g_assert_cmpuint(cim_instance_get(job, "JobType")->v.uint, ==, 103);
+    cim_instance_free(job);
+    test_service_refuse_next(fixture->service, REPLICATION_ERROR_INVALID_STATE);
+    INVOKE(SERVICE, "TestReplicaSystem", "ComputerSystem", VM(TEST_REPLICA));
+    assert_refused(fixture, REPLICATION_ERROR_INVALID_STATE);
+    g_assert_true(out(fixture, "ResultingSystem")->is_null);
+}
+
 /* ---- create ---- */
 
 static void
@@ -547,7 +595,7 @@ test_roles(Fixture *fixture, const void *data)
 
 static const char *const not_supported[] = {
     "ChangeReplicationModeToPrimary", "ImportInitialReplica",
-    "TestReplicaSystem", "SetFailoverNetworkAdapterSettings", "InitiateFailback",
+    "SetFailoverNetworkAdapterSettings", "InitiateFailback",
     "SetAuthorizationEntry", "GetSystemCertificates",
 };
 
@@ -566,7 +614,7 @@ test_not_supported(Fixture *fixture, const void *data)
 static void
 test_rows_match_the_classes(Fixture *fixture, const void *data)
 {
-    const MethodRow *const tables[] = { replication_methods, system_methods, job_methods };
+    const MethodRow *const tables[] = { replication_methods, system_methods, job_methods, management_methods };
 
     for (const CimClass *const *classes = cim_classes(NAMESPACE); *classes != NULL; classes++) {
         if (((*classes)->flags & CIM_ABSTRACT) != 0)
@@ -602,6 +650,7 @@ main(int argc, char **argv)
         { "/method/failover-to-latest", test_failover_to_latest }, { "/method/failover-to-point", test_failover_to_point },
         { "/method/failover-refusals", test_failover_refusals },
         { "/method/codes-of-the-service-pass-through", test_codes_of_the_service_pass_through },
+        { "/method/test-failover", test_test_failover },
         { "/method/create", test_create }, { "/method/create-from-own-text", test_create_from_own_text },
         { "/method/create-refusals", test_create_refusals }, { "/method/modify", test_modify }, { "/method/start-and-remove", test_start_and_remove },
         { "/method/states", test_states }, { "/method/server-settings", test_server_settings }, { "/method/entries", test_entries },

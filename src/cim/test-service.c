@@ -38,6 +38,8 @@ vm_copy(const VmView *self)
 
     copy->uuid = g_strdup(self->uuid);
     copy->name = g_strdup(self->name);
+    copy->test_vm_uuid = g_strdup(self->test_vm_uuid);
+    copy->replica_vm_uuid = g_strdup(self->replica_vm_uuid);
     copy->relationships[0] = relationship_copy(self->relationships[0]);
     copy->relationships[1] = relationship_copy(self->relationships[1]);
     return copy;
@@ -114,6 +116,18 @@ test_service_new(void)
     add_point(self, TEST_POINT_2, TEST_POINT_1, POINT_KIND_APPLICATION_CONSISTENT, 2, false);
     add_point(self, TEST_POINT_3, TEST_POINT_2, POINT_KIND_STANDARD, 3, true);
     return self;
+}
+
+void
+test_service_add_test_vm(ReplicationService *self)
+{
+    for (unsigned i = 0; i < self->vms->len; i++) {
+        VmView *vm = self->vms->pdata[i];
+        if (strcmp(vm->uuid, TEST_REPLICA) == 0)
+            vm->test_vm_uuid = g_strdup(TEST_TEST_VM);
+    }
+    add_vm(self, TEST_TEST_VM, "db - Test", MODE_TEST_REPLICA, STATE_DISABLED, POWER_OFF, 1);
+    ((VmView *) self->vms->pdata[self->vms->len - 1])->replica_vm_uuid = g_strdup(TEST_REPLICA);
 }
 
 static void
@@ -459,6 +473,27 @@ failover_reverse(ReplicationService *self, const Caller *caller, const char *vm_
 
     self->call.settings = relationship_settings_copy(settings);
     return ok;
+}
+
+bool
+failover_test(ReplicationService *self, const Caller *caller, const char *vm_uuid, const char *point_id, char **ret_test_uuid,
+              Job **ret_job, GError **error)
+{
+    bool ok = do_call(self, "test", caller, vm_uuid, JOB_TEST_FAILOVER, ret_job, error);
+
+    self->call.text = g_strdup(point_id);
+    if (ok) {
+        test_service_add_test_vm(self);
+        *ret_test_uuid = g_strdup(TEST_TEST_VM);
+        job_set_result_vm(*ret_job, TEST_TEST_VM);
+    }
+    return ok;
+}
+
+bool
+failover_end_test(ReplicationService *self, const Caller *caller, const char *test_uuid, Job **ret_job, GError **error)
+{
+    return do_call(self, "end-test", caller, test_uuid, JOB_END_TEST, ret_job, error);
 }
 
 bool

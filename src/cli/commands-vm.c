@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#define MODE_TEST_REPLICA     3
 #define STATE_WAITING_INITIAL 2
 #define STATE_REPLICATING     3
 #define STATE_PREPARED        4
@@ -351,6 +352,104 @@ command_failover(Session *session, const CommandLine *line, GError **error)
     session_say(session, "VM '%s' is failed over to %s%s", vm->name, target.name, start ? "" : "; it may be started now");
     return !start || start_vm(session, vm, false, error);
 }
+
+/* ---- test failover ---- */
+
+/* The VM of the test failover of @replica, or @replica itself when it is one. */
+static SessionVm *
+find_test_vm(Session *session, const SessionVm *replica, GError **error)
+{
+    g_autoptr(GPtrArray) pairs = NULL;
+
+    if (wsman_instance_number(replica->system, "ReplicationMode", 0) == MODE_TEST_REPLICA)
+        return session_find_vm(session, replica->uuid, error);
+    pairs = wsman_client_enumerate(session_client(session), "Msvm_ReplicaSystemDependency", NULL, error);
+    for (guint i = 0; pairs != NULL && i < pairs->len; i++) {
+        const WsmanReference *of = wsman_instance_reference(pairs->pdata[i], "Antecedent");
+        const WsmanReference *test = wsman_instance_reference(pairs->pdata[i], "Dependent");
+        const char *name = of != NULL ? wsman_reference_selector(of, "Name") : NULL;
+
+        if (test != NULL && name != NULL && g_ascii_strcasecmp(name, replica->uuid) == 0)
+            return session_find_vm(session, wsman_reference_selector(test, "Name"), error);
+    }
+    if (pairs != NULL)
+        g_set_error(error, COMMAND_ERROR, COMMAND_ERROR_REFUSED,
+                    "There is no test failover of VM '%s' on this host; 'virt-replica test %s' makes one", replica->name, replica->name);
+    return NULL;
+}
+
+static bool
+start_test_vm(Session *session, const SessionVm *replica, GError **error)
+{
+    g_autoptr(SessionVm) test = find_test_vm(session, replica, error);
+
+    return test != NULL && start_vm(session, test, false, error);
+}
+
+bool
+command_test(Session *session, const CommandLine *line, GError **error)
+{
+    g_autoptr(SessionVm) vm = NULL;
+    g_autoptr(WsmanArguments) arguments = wsman_arguments_new();
+    g_auto(Target) target = { NULL };
+    bool start = command_line_switch(line, "start");
+    CallResult result;
+
+    if (!check_failover_line(line, error))
+        return false;
+    vm = session_find_vm(session, command_line_word(line, 0), error);
+    if (vm == NULL || !choose_target(session, vm, line, &target, error))
+        return false;
+    wsman_arguments_add_reference(arguments, "SnapshotSettingData", target.reference);
+    result = call_service(session, vm, line, "TestReplicaSystem", "Test failover of",
+                          "It is done on the replica's host, one at a time, when the replica is off and replicates; "
+                          "'virt-replica test-end' ends an earlier one", arguments, error);
+    if (result != CALL_DONE)
+        return result != CALL_FAILED;
+    session_say(session, "VM '%s - Test' is made of %s%s; 'virt-replica test-end %s' removes it", vm->name,
+                target.name, start ? "" : " and may be started", vm->name);
+    return !start || start_test_vm(session, vm, error);
+}
+
+static bool
+destroy_system(Session *session, const SessionVm *test, bool detach, CallResult *ret_result, GError **error)
+{
+    g_autoptr(WsmanReference) service = wsman_reference_new("Msvm_VirtualSystemManagementService");
+    g_autoptr(WsmanArguments) arguments = wsman_arguments_new();
+    g_autofree char *title = g_strdup_printf("Removing '%s'", test->name);
+    SessionCall call = { service, "DestroySystem", title, "It must be off", test, detach };
+
+    wsman_reference_add(service, "CreationClassName", "Msvm_VirtualSystemManagementService");
+    wsman_reference_add(service, "Name", "vmms");
+    wsman_arguments_add_reference(arguments, "AffectedSystem", test->reference);
+    *ret_result = session_call(session, &call, arguments, error);
+    return *ret_result != CALL_FAILED;
+}
+
+static bool
+turn_off(Session *session, const SessionVm *vm, GError **error)
+{
+    if (wsman_instance_number(vm->system, "EnabledState", POWER_OFF) == POWER_OFF)
+        return true;
+    return change_power(session, vm, POWER_OFF, false, "Turning off", NULL, error) == CALL_DONE;
+}
+
+bool
+command_test_end(Session *session, const CommandLine *line, GError **error)
+{
+    g_autoptr(SessionVm) vm = session_find_vm(session, command_line_word(line, 0), error);
+    g_autoptr(SessionVm) test = vm != NULL ? find_test_vm(session, vm, error) : NULL;
+    CallResult result;
+
+    if (test == NULL || !turn_off(session, test, error) ||
+        !destroy_system(session, test, command_line_switch(line, "detach"), &result, error))
+        return false;
+    if (result == CALL_DONE)
+        session_say(session, "VM '%s' is removed; what was received meanwhile is applied", test->name);
+    return true;
+}
+
+/* ---- and back ---- */
 
 bool
 command_revert(Session *session, const CommandLine *line, GError **error)

@@ -63,7 +63,7 @@ static const CommandOption planned_options[] = {
 static const CommandOption failover_options[] = {
     { "point", 0, "POINT", "go to this recovery point (see 'points'), not to the latest" },
     { "at", 0, "TIME", "go to the newest point taken at TIME or before" },
-    { "start", 0, NULL, "start the VM when the failover is complete" },
+    { "start", 0, NULL, "start the VM when that is complete" },
     { NULL },
 };
 
@@ -132,6 +132,9 @@ static const Command table[] = {
       command_prepare },
     { "failover", "VM", 1, 1, "Fail a replica over, to its latest or to an older recovery point.",
       OPTIONS(failover_options, detach_options), command_failover },
+    { "test", "VM", 1, 1, "Make a second VM of a replica's recovery point, without network, to try it out; replication goes on.",
+      OPTIONS(failover_options, detach_options), command_test },
+    { "test-end", "VM", 1, 1, "End the test of a replica: its second VM is turned off and removed.", WORKING, command_test_end },
     { "revert", "VM", 1, 1, "Take a failover back: what the VM wrote since is dropped, replication goes on.", WORKING,
       command_revert },
     { "commit", "VM", 1, 1, "Make a failover final: what the VM wrote is its disk, recovery points go.", WORKING, command_commit },

@@ -26,6 +26,8 @@ bool command_resync(Session *session, const CommandLine *line, GError **error);
 bool command_resume(Session *session, const CommandLine *line, GError **error);
 bool command_remove(Session *session, const CommandLine *line, GError **error);
 bool command_failover(Session *session, const CommandLine *line, GError **error);
+bool command_test(Session *session, const CommandLine *line, GError **error);
+bool command_test_end(Session *session, const CommandLine *line, GError **error);
 bool command_commit(Session *session, const CommandLine *line, GError **error);
 bool command_planned_failover(Session *session, const CommandLine *line, GError **error);
 bool command_prepare(Session *session, const CommandLine *line, GError **error);

@@ -29,6 +29,7 @@ static const struct {
     KEY("replication", "certificate", KEY_PATH, certificate, "/etc/virt-replica/cert.pem"),
     KEY("replication", "key", KEY_PATH, key, "/etc/virt-replica/key.pem"),
     KEY("replication", "storage-reserve", KEY_SIZE, storage_reserve_bytes, "256M"),
+    KEY("replication", "test-backlog", KEY_SIZE, test_backlog_bytes, "32G"),
     KEY("replication", "workers", KEY_NUMBER, workers, "4"),
     KEY("failover", "fence-command", KEY_PATH, fence_command, NULL),
     KEY("failover", "fence-waived", KEY_TEXT, fence_waived, NULL),

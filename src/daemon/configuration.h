@@ -17,6 +17,7 @@ typedef struct {
     char    *state, *run, *scratch;
     uint64_t scratch_max_bytes;
     uint64_t storage_reserve_bytes;
+    uint64_t test_backlog_bytes;
     char    *replication_address;
     unsigned replication_port;
     char    *ca, *certificate, *key;

@@ -60,6 +60,7 @@ service_config(const Config *config, Ports *ports)
         .scratch_folder = config->scratch,
         .scratch_max_bytes = config->scratch_max_bytes,
         .storage_reserve_bytes = config->storage_reserve_bytes,
+        .test_backlog_bytes = config->test_backlog_bytes,
         .qemu_user = config->qemu_user,
         .serial_log_folder = config->serial_log_folder,
         .listen_address = config->replication_address,

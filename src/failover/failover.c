@@ -7,9 +7,8 @@
 
 #include <string.h>
 
-/* What must be done before the disks of a VM are its own no more; NULL when it is off. */
-static const char *
-not_off(const VirtDomain *domain)
+const char *
+failover_not_off(const VirtDomain *domain)
 {
     if (domain->state == VIRT_OFF || domain->state == VIRT_CRASHED)
         return NULL;
@@ -25,9 +24,10 @@ failover_find_replica(ReplicationService *self, const char *vm_uuid, const char 
         return NULL;
     g_autoptr(Member) member = service_find_member(self, vm_uuid);
     if (member == NULL) {
-        replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
-                           "cannot %s: VM '%s' does not replicate; enable it on its primary host first", what,
-                           domain->name);
+        if (service_refuse_test_vm(self, domain, what, error))
+            replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
+                               "cannot %s: VM '%s' does not replicate; enable it on its primary host first", what,
+                               domain->name);
         return NULL;
     }
     if (member->replica == NULL) {
@@ -35,9 +35,9 @@ failover_find_replica(ReplicationService *self, const char *vm_uuid, const char 
                            "cannot %s: VM '%s' is the primary here; do it on the host that holds its replica", what, domain->name);
         return NULL;
     }
-    if (must_be_off && not_off(domain) != NULL) {
+    if (must_be_off && failover_not_off(domain) != NULL) {
         replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
-                           "cannot %s: VM '%s' %s", what, domain->name, not_off(domain));
+                           "cannot %s: VM '%s' %s", what, domain->name, failover_not_off(domain));
         return NULL;
     }
     return g_steal_pointer(&member);
@@ -52,13 +52,13 @@ failover_add_job(Member *member, JobType type, const char *what, const char *own
 }
 
 /* Asked again by the job: between the first look and its begin somebody may have started the VM, whose disks are replaced now. */
-static bool
-check_is_off(Member *member, GError **error)
+bool
+failover_check_is_off(Member *member, GError **error)
 {
     g_autoptr(GError) cause = NULL;
     g_autoptr(VirtDomain) domain = virt_host_find(member->service->context.virt, relationship_vm(member->relationship), &cause);
-    if (domain != NULL && not_off(domain) != NULL)
-        return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE, "VM '%s' %s", domain->name, not_off(domain));
+    if (domain != NULL && failover_not_off(domain) != NULL)
+        return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE, "VM '%s' %s", domain->name, failover_not_off(domain));
     if (domain != NULL || g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN))
         return true;
     g_propagate_error(error, g_steal_pointer(&cause));
@@ -90,10 +90,9 @@ is_reachable(Member *member, const StoreRelationship *row, const StorePoint *poi
     return undos != NULL;
 }
 
-/* The position to go to: that of the point, or the latest. */
-static bool
-find_position(Member *member, const StoreRelationship *row, const char *point_id, uint64_t *ret_position, PointKind *ret_kind,
-              GError **error)
+bool
+failover_find_position(Member *member, const StoreRelationship *row, const char *point_id, uint64_t *ret_position,
+                       PointKind *ret_kind, GError **error)
 {
     g_autoptr(GPtrArray) points = store_points(member->service->context.store, row->vm_uuid, error);
     if (points == NULL)
@@ -174,7 +173,7 @@ restore_replica(Member *member, GError **error)
     const ReplicationContext *context = &member->service->context;
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
     g_autofree char *blobs = replica_blob_folder(row->folder);
-    if (!check_is_off(member, error))
+    if (!failover_check_is_off(member, error))
         return false;
     virt_host_undefine(context->virt, row->vm_uuid, NULL);
     return replica_make_overlays(row, error) && replica_define(context, row, blobs, false, error) &&
@@ -199,7 +198,7 @@ fail_over(Member *member, Job *job, const StoreRelationship *row, const char *po
 {
     uint64_t position;
     PointKind kind;
-    if (!find_position(member, row, point_id, &position, &kind, error))
+    if (!failover_find_position(member, row, point_id, &position, &kind, error))
         return false;
     g_autoptr(GPtrArray) chain = overlay_undo_chain(&member->service->context, row, position, error);
     if (chain == NULL)
@@ -207,7 +206,7 @@ fail_over(Member *member, Job *job, const StoreRelationship *row, const char *po
     job_set_percent(job, 40);
     replica_close_disks(member->replica);
     g_autofree char *run = failover_run_folder(member);
-    if (!check_is_off(member, error) || !overlay_make(&member->service->context, row, chain, run, error))
+    if (!failover_check_is_off(member, error) || !overlay_make(&member->service->context, row, OVERLAY_FAILOVER, chain, run, error))
         return false;
     job_set_percent(job, 80);
     return define_failed_over(member, row, error) && note_failed_over(member, kind, error);
@@ -215,16 +214,16 @@ fail_over(Member *member, Job *job, const StoreRelationship *row, const char *po
 
 /* Applies what was received. What cannot be applied bars the way to the latest state only: a point before it is reached from where the
  * disks are, half applied too, by the undo that was captured before. */
-static bool
-apply_for(Member *member, const StoreRelationship *row, const char *point_id, GError **error)
+bool
+failover_apply_for(Member *member, const StoreRelationship *row, const char *point_id, GError **error)
 {
     GError *cause = NULL;
     uint64_t position;
     PointKind kind;
-    if (replica_apply_pending(member->replica, &cause))
+    if (replica_apply_received(member->replica, &cause))
         return true;
     g_autoptr(StoreRelationship) now = relationship_row(member->relationship);
-    if (point_id == NULL || !find_position(member, now, point_id, &position, &kind, NULL) || position > now->applied) {
+    if (point_id == NULL || !failover_find_position(member, now, point_id, &position, &kind, NULL) || position > now->applied) {
         g_propagate_error(error, cause);
         return false;
     }
@@ -240,7 +239,11 @@ failover_job(Member *member, Job *job, void *data, GError **error)
     const char *point_id = data;
     int64_t began = g_get_monotonic_time();
     g_autoptr(StoreRelationship) before = relationship_row(member->relationship);
-    bool good = before->resync_passes > 0 || apply_for(member, before, point_id, error);
+    if (!failover_drop_test(member, error)) {
+        set_state(member, before->resume_state, NULL); /* nothing else was touched */
+        return false;
+    }
+    bool good = before->resync_passes > 0 || failover_apply_for(member, before, point_id, error);
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
     job_set_percent(job, 20);
     good = good && fail_over(member, job, row, point_id, error);
@@ -267,26 +270,27 @@ begin_failover(Member *member, const char *point_id, GError **error)
     }
     edit->resume_state = edit->state;
     edit->state = next;
+    if (edit->test_stage != TEST_NONE)
+        edit->test_stage = TEST_ENDING;
     g_free(edit->failover_point);
     edit->failover_point = g_strdup(point_id);
     return relationship_edit_end(member->relationship, edit, error);
 }
 
-/* Everything that can refuse a failover without having changed anything. */
-static bool
-check_failover(Member *member, const char *point_id, GError **error)
+bool
+failover_check_point(Member *member, Operation operation, const char *point_id, GError **error)
 {
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
     ReplicationState next;
     uint64_t position;
     PointKind kind;
-    if (!state_table_next(row->mode, row->state, row->resume_state, OPERATION_FAILOVER, &next, error))
+    if (!state_table_next(row->mode, row->state, row->resume_state, operation, &next, error))
         return false;
     if (!row->initial_complete)
         return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
-                                  "cannot fail over: the first copy of VM '%s' is not complete, there is nothing to start "
-                                  "from; wait for its end, or start it on the primary", row->vm_name);
-    if (!find_position(member, row, point_id, &position, &kind, error))
+                                  "cannot %s: the first copy of VM '%s' is not complete, there is nothing to start "
+                                  "from; wait for its end, or start it on the primary", operation_name(operation), row->vm_name);
+    if (!failover_find_position(member, row, point_id, &position, &kind, error))
         return false;
     /* What leads back to a point that waits to be applied is not there yet. */
     bool waits = position > row->applied;
@@ -303,7 +307,7 @@ failover_initiate(ReplicationService *service, const Caller *caller, const char 
     if (member == NULL || !relationship_begin_operation(member->relationship, "fail over", error))
         return false;
     GError *cause = NULL;
-    if (!check_failover(member, point_id, &cause) || !begin_failover(member, point_id, &cause)) {
+    if (!failover_check_point(member, OPERATION_FAILOVER, point_id, &cause) || !begin_failover(member, point_id, &cause)) {
         relationship_end_operation(member->relationship);
         return service_fail(cause, error);
     }
@@ -391,4 +395,6 @@ failover_resume(ReplicationService *service, const char *vm_uuid)
         resume(member, row, "fail over", JOB_INITIATE_FAILOVER, "Failing over", failover_job);
     else if (row->state == STATE_COMMITTED && failover_commit_is_open(row))
         resume(member, row, "commit the failover", JOB_COMMIT_FAILOVER, "Committing the failover of", failover_commit_job);
+    else if (row->test_stage != TEST_NONE)
+        failover_resume_test(member, row);
 }

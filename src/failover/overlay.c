@@ -123,22 +123,35 @@ size_at_point(const ChangeLogHeader *header, const char *id, const char *base, u
 
 /* ---- making ---- */
 
+static char *
+overlay_path(const StoreRelationship *row, OverlayPlace place, const char *id)
+{
+    return place == OVERLAY_TEST ? replica_test_disk_path(row->folder, id) : replica_overlay_path(row->folder, id);
+}
+
+static char *
+blob_folder(const StoreRelationship *row, OverlayPlace place)
+{
+    return place == OVERLAY_TEST ? replica_test_blob_folder(row->folder) : replica_failover_blob_folder(row->folder);
+}
+
+/* Nothing is ever reversed from a test: it needs no bitmap. */
 static bool
-make_image(const StoreRelationship *row, const char *id, const ChangeLogHeader *header, GError **error)
+make_image(const StoreRelationship *row, OverlayPlace place, const char *id, const ChangeLogHeader *header, GError **error)
 {
     uint64_t size;
     g_autofree char *base = replica_disk_path(row->folder, id);
-    g_autofree char *overlay = replica_overlay_path(row->folder, id);
+    g_autofree char *overlay = overlay_path(row, place, id);
     return size_at_point(header, id, base, &size, error) && durable_unlink(overlay, error) &&
            image_create_overlay(overlay, base, "qcow2", size, error) &&
-           image_bitmap_add(overlay, OVERLAY_CHECKPOINT, error);
+           (place == OVERLAY_TEST || image_bitmap_add(overlay, OVERLAY_CHECKPOINT, error));
 }
 
 static bool
-copy_blobs(const StoreRelationship *row, GError **error)
+copy_blobs(const StoreRelationship *row, OverlayPlace place, GError **error)
 {
     g_autofree char *from = replica_blob_folder(row->folder);
-    g_autofree char *to = replica_failover_blob_folder(row->folder);
+    g_autofree char *to = blob_folder(row, place);
     if (!durable_remove_tree(to, error) || !durable_mkdir_passable(to, error))
         return false;
     g_autoptr(GDir) dir = g_dir_open(from, 0, error);
@@ -155,20 +168,20 @@ copy_blobs(const StoreRelationship *row, GError **error)
 }
 
 static bool
-write_undo(const ReplicationContext *context, const StoreRelationship *row, char *const *ids, const OpenChain *chain,
-           const char *run_folder, GError **error)
+write_undo(const ReplicationContext *context, const StoreRelationship *row, OverlayPlace place, char *const *ids,
+           const OpenChain *chain, const char *run_folder, GError **error)
 {
     unsigned n = g_strv_length((char **)ids);
     g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
     g_autofree DiskServerImage *images = g_new0(DiskServerImage, n);
     for (unsigned i = 0; i < n; i++) {
-        char *overlay = replica_overlay_path(row->folder, ids[i]), *base = replica_disk_path(row->folder, ids[i]);
+        char *overlay = overlay_path(row, place, ids[i]), *base = replica_disk_path(row->folder, ids[i]);
         g_ptr_array_add(paths, overlay);
         g_ptr_array_add(paths, base);
         images[i] = (DiskServerImage){ .id = ids[i], .path = overlay, .format = "qcow2", .backing_path = base,
                                        .backing_format = "qcow2" };
     }
-    g_autofree char *blobs = replica_failover_blob_folder(row->folder);
+    g_autofree char *blobs = blob_folder(row, place);
     DiskTarget *disks = disk_target_open(context, run_folder, images, n, blobs, error);
     if (disks == NULL)
         return false;
@@ -189,8 +202,8 @@ explain_damage(const StoreRelationship *row, GError **error)
 }
 
 bool
-overlay_make(const ReplicationContext *context, const StoreRelationship *row, const GPtrArray *undos, const char *run_folder,
-             GError **error)
+overlay_make(const ReplicationContext *context, const StoreRelationship *row, OverlayPlace place, const GPtrArray *undos,
+             const char *run_folder, GError **error)
 {
     g_auto(GStrv) ids = replica_folder_disks(row->folder, error);
     if (ids == NULL)
@@ -198,10 +211,10 @@ overlay_make(const ReplicationContext *context, const StoreRelationship *row, co
     OpenChain chain = { 0 };
     ChangeLogHeader header;
     bool good = open_chain(row, undos, &chain, error) && (chain.n == 0 || read_header(&chain, &header, error)) &&
-                copy_blobs(row, error);
+                copy_blobs(row, place, error);
     for (char **id = ids; good && *id != NULL; id++)
-        good = make_image(row, *id, chain.n > 0 ? &header : NULL, error);
-    good = good && (chain.n == 0 || write_undo(context, row, ids, &chain, run_folder, error));
+        good = make_image(row, place, *id, chain.n > 0 ? &header : NULL, error);
+    good = good && (chain.n == 0 || write_undo(context, row, place, ids, &chain, run_folder, error));
     if (!good)
         explain_damage(row, error);
     open_chain_clear(&chain);

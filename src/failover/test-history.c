@@ -323,7 +323,7 @@ check_point(Scene *scene, uint64_t position)
     g_assert_no_error(error);
     g_autofree char *run = g_build_filename(scene->folder, "f", NULL);
     replica_close_disks(scene->replica);
-    overlay_make(&scene->context, row, chain, run, &error);
+    overlay_make(&scene->context, row, OVERLAY_FAILOVER, chain, run, &error);
     g_assert_no_error(error);
     g_autofree char *base = replica_disk_path(row->folder, DISK_ID), *overlay = replica_overlay_path(row->folder, DISK_ID);
     check_image(scene, row, position, &(DiskServerImage){ .id = DISK_ID, .path = overlay, .format = "qcow2", .backing_path = base,

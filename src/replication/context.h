@@ -18,6 +18,7 @@ typedef struct {
     char           *scratch_folder;
     uint64_t        scratch_max_bytes; /* of one capture */
     uint64_t        storage_reserve_bytes; /* kept free where replicas are */
+    uint64_t        test_backlog_bytes;    /* of one replica: what may wait for the end of its test failover */
     char           *qemu_user;         /* (nullable): whom QEMU runs as, when that is somebody else */
     char           *serial_log_folder; /* (nullable): where serial ports of replicas write */
     int64_t         running_base_usec; /* points_clock() at the zero of the monotonic clock */

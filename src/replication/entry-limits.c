@@ -1,9 +1,6 @@
 #include "replication/entry-limits.h"
 
-#include "replication/replica-folder.h"
-
 #include <string.h>
-#include <sys/stat.h>
 
 /* ---- words ---- */
 
@@ -107,22 +104,6 @@ replicas_of_entry(ReplicationService *self, const char *allowed_primary)
     return rows;
 }
 
-static uint64_t
-staged_bytes(const StoreRelationship *row)
-{
-    g_autofree char *folder = replica_staging_folder(row->folder);
-    g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
-    uint64_t bytes = 0;
-    const char *name;
-    while (dir != NULL && (name = g_dir_read_name(dir)) != NULL) {
-        g_autofree char *path = g_build_filename(folder, name, NULL);
-        struct stat st;
-        if (lstat(path, &st) == 0)
-            bytes += (uint64_t)st.st_size;
-    }
-    return bytes;
-}
-
 /* ---- checks ---- */
 
 static bool
@@ -182,7 +163,7 @@ check_staging(void *opaque, uint64_t wanted, uint64_t *ret_left, GError **error)
     g_autoptr(GPtrArray) rows = replicas_of_entry(member->service, row->peer);
     uint64_t staged = 0;
     for (guint i = 0; i < rows->len; i++)
-        staged += staged_bytes(g_ptr_array_index(rows, i));
+        staged += space_staged_bytes(((StoreRelationship *)g_ptr_array_index(rows, i))->folder);
     if (staged <= limits.staging_bytes && limits.staging_bytes - staged >= wanted) {
         *ret_left = limits.staging_bytes - staged;
         return true;

@@ -21,6 +21,7 @@ view_clear(JobView *view)
 {
     g_free(view->id);
     g_free(view->vm_uuid);
+    g_free(view->result_vm_uuid);
     g_free(view->owner);
     g_free(view->description);
     g_free(view->error_text);
@@ -67,6 +68,7 @@ job_view(Job *self)
     *copy = self->view;
     copy->id = g_strdup(copy->id);
     copy->vm_uuid = g_strdup(copy->vm_uuid);
+    copy->result_vm_uuid = g_strdup(copy->result_vm_uuid);
     copy->owner = g_strdup(copy->owner);
     copy->description = g_strdup(copy->description);
     copy->error_text = g_strdup(copy->error_text);
@@ -95,6 +97,15 @@ job_set_description(Job *self, const char *text)
     g_mutex_lock(&self->lock);
     g_free(self->view.description);
     self->view.description = g_strdup(text);
+    g_mutex_unlock(&self->lock);
+}
+
+void
+job_set_result_vm(Job *self, const char *vm_uuid)
+{
+    g_mutex_lock(&self->lock);
+    g_free(self->view.result_vm_uuid);
+    self->view.result_vm_uuid = g_strdup(vm_uuid);
     g_mutex_unlock(&self->lock);
 }
 

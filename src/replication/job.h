@@ -21,7 +21,8 @@ typedef enum { /* values of Msvm_ConcreteJob.JobType */
     JOB_START_VM = 12, JOB_POWER_OFF = 13, JOB_SHUT_DOWN = 16,
     JOB_MODIFY_SERVICE = 90, JOB_CREATE_RELATIONSHIP = 91, JOB_MODIFY_RELATIONSHIP = 92, JOB_REMOVE_RELATIONSHIP = 93,
     JOB_START_INITIAL = 94, JOB_IMPORT = 95, JOB_STATE_CHANGE = 96, JOB_INITIATE_FAILOVER = 97, JOB_REVERT_FAILOVER = 98,
-    JOB_COMMIT_FAILOVER = 99, JOB_PLANNED = 100, JOB_CANCEL_PLANNED = 101, JOB_TEST_FAILOVER = 102, JOB_REVERSE = 104,
+    JOB_COMMIT_FAILOVER = 99, JOB_PLANNED = 100, JOB_CANCEL_PLANNED = 101, JOB_TEST_FAILOVER = 102,
+    JOB_END_TEST = 103, JOB_REVERSE = 104,
     JOB_SENDING_DELTA = 105, JOB_RECEIVING_DELTA = 106, JOB_RESYNC = 107, JOB_TEST_CONNECTION = 115, JOB_SENDING_INITIAL = 116,
 } JobType;
 
@@ -29,6 +30,7 @@ typedef struct Job Job;
 typedef struct {
     char    *id;             /* GUID */
     char    *vm_uuid;        /* (nullable) VM it is about */
+    char    *result_vm_uuid; /* (nullable) VM that it makes */
     char    *owner;          /* user who started it */
     char    *description;
     JobType  type;
@@ -47,6 +49,7 @@ JobView *job_view(Job *self);
 const char *job_id(const Job *self);
 void     job_set_percent(Job *self, unsigned percent);
 void     job_set_description(Job *self, const char *text);
+void     job_set_result_vm(Job *self, const char *vm_uuid);
 /* Ends it: COMPLETED when @error is NULL, else EXCEPTION with its text. */
 void     job_end(Job *self, const GError *error);
 bool     job_cancel(Job *self);       /* false when it is not cancellable or has ended */

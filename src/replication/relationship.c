@@ -115,6 +115,15 @@ relationship_state(Relationship *self)
     return state;
 }
 
+bool
+relationship_has_test(Relationship *self, const char *uuid)
+{
+    g_mutex_lock(&self->lock);
+    bool has = self->row->test_uuid != NULL && g_ascii_strcasecmp(self->row->test_uuid, uuid) == 0;
+    g_mutex_unlock(&self->lock);
+    return has;
+}
+
 StoreRelationship *
 relationship_edit(Relationship *self)
 {

@@ -23,10 +23,20 @@ void          relationship_unref(Relationship *self);
 const char *relationship_vm(const Relationship *self);    /* UUID */
 unsigned    relationship_index(const Relationship *self);
 
+/* Of a test failover; while there is one the replica disks are frozen: what is received waits. */
+typedef enum {
+    TEST_NONE,
+    TEST_MAKING, /* its VM is being made; a restart makes it anew */
+    TEST_MADE,   /* its VM is there; it reads the replica disks, which nobody may write */
+    TEST_ENDING, /* its VM is being removed; a restart goes on with that */
+} TestStage;
+
 /* Copies of what holds now; (transfer full). */
 StoreRelationship    *relationship_row(Relationship *self);
 RelationshipSettings *relationship_settings(Relationship *self);
 ReplicationState      relationship_state(Relationship *self);
+/* Is @uuid, in any case, the VM of its test failover? */
+bool                  relationship_has_test(Relationship *self, const char *uuid);
 
 /* A change of the row: begin gives a copy to change and holds the row; end commits it durably (or, on failure, nothing changes);
  * cancel drops it. Settings are parsed again at end. */

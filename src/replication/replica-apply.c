@@ -184,7 +184,7 @@ prune(Replica *self, GError **error)
     g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
     g_autoptr(RelationshipSettings) settings = relationship_settings(self->relationship);
     int64_t now = g_get_monotonic_time();
-    if (row->state == STATE_FAILOVER_RUNNING)
+    if (row->state == STATE_FAILOVER_RUNNING || row->test_stage != TEST_NONE)
         return true; /* the point that was chosen might be the one to go */
     bool thorough = now - self->pruned_usec > PRUNE_EVERY_USEC;
     if (thorough)
@@ -215,7 +215,7 @@ apply_one(Replica *self, const StoreRelationship *row, uint64_t position, GError
 }
 
 bool
-replica_apply_pending(Replica *self, GError **error)
+replica_apply_received(Replica *self, GError **error)
 {
     for (;;) {
         g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
@@ -230,6 +230,15 @@ replica_apply_pending(Replica *self, GError **error)
             return false;
         }
     }
+}
+
+bool
+replica_apply_pending(Replica *self, GError **error)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
+    if (row->test_stage == TEST_NONE)
+        return replica_apply_received(self, error);
+    return row->test_stage != TEST_MADE || replica_open_fence(self, error);
 }
 
 bool

@@ -100,6 +100,24 @@ replica_failover_blob_folder(const char *folder)
 }
 
 char *
+replica_test_folder(const char *folder)
+{
+    return g_build_filename(folder, "test", NULL);
+}
+
+char *
+replica_test_disk_path(const char *folder, const char *id)
+{
+    return file_in(folder, "test", id, DISK_SUFFIX);
+}
+
+char *
+replica_test_blob_folder(const char *folder)
+{
+    return g_build_filename(folder, "test", "blobs", NULL);
+}
+
+char *
 replica_staging_folder(const char *folder)
 {
     return g_build_filename(folder, "staging", NULL);

@@ -6,6 +6,7 @@
  *   FOLDER/reversed/ID.bits             what a VM that was the primary here had written when it became the replica
  *   FOLDER/failover/ID.qcow2            what a failed-over VM runs on: an overlay of it
  *   FOLDER/failover/blobs/NAME          blobs of the point that was failed over to
+ *   FOLDER/test/ID.qcow2, blobs/NAME    the same of a test failover
  *   FOLDER/blobs/NAME                   domain XML, firmware variables, TPM state: latest
  *   FOLDER/staging/POSITION.log         received, not yet applied
  *   FOLDER/staging/incoming.part        a log on its way
@@ -13,7 +14,7 @@
  *   FOLDER/position                     what the disks hold, for comparison with the store
  *   FOLDER/made-as                      whose making it was (replica-making.h)
  *
- * QEMU, which may be another user, passes through FOLDER, disks and failover; libvirt gives it the files there that it starts a VM on.
+ * QEMU, which may be another user, passes through FOLDER, disks, failover and test; libvirt gives it the files there that it starts a VM on.
  * All other folders are closed to it.
  */
 #pragma once
@@ -32,6 +33,9 @@ bool  replica_folder_clear(const char *folder, GError **error);
 char *replica_overlay_path(const char *folder, const char *id);
 char *replica_blob_folder(const char *folder);
 char *replica_failover_blob_folder(const char *folder);
+char *replica_test_folder(const char *folder);
+char *replica_test_disk_path(const char *folder, const char *id);
+char *replica_test_blob_folder(const char *folder);
 char *replica_staging_folder(const char *folder);
 char *replica_staging_path(const char *folder, uint64_t position);
 char *replica_resync_staging_path(const char *folder);

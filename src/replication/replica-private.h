@@ -1,8 +1,9 @@
-/* replica-private: the inside of a Replica, for the files that make it up: replica.c (disks, domain, start), replica-apply.c,
- * replica-receive.c.
+/* replica-private: the inside of a Replica, for the files that make it up: replica.c (disks, domain, start), replica-fence.c,
+ * replica-apply.c, replica-receive.c.
  */
 #pragma once
 
+#include "disk/disk-server.h"
 #include "replication/disk-target.h"
 #include "replication/incoming.h"
 #include "replication/replica.h"
@@ -23,6 +24,7 @@ struct Replica {
     /* under the relationship's work or operation */
     bool               checked;       /* what is on disk is what the store says */
     DiskTarget        *disks;
+    DiskServer        *fence;         /* in their place while a test failover runs */
     ChangeLogCaptured *captured;      /* what the undo logs from captured_base on hold */
     uint64_t           captured_base;
     int64_t            pruned_usec;

@@ -91,6 +91,9 @@ check_state(const StoreRelationship *row, ChangeLogKind kind, GError **error)
         good = row->state == STATE_REPLICATING;
     else if (kind == CHANGE_LOG_RESYNC)
         good = row->state == STATE_REPLICATING || row->state == STATE_RESYNCHRONIZING;
+    if (good && kind != CHANGE_LOG_DELTA && row->test_stage != TEST_NONE)
+        return refuse(error, LINK_ERROR_STATE, "a test failover of the VM runs on the replica, and only changes that fit "
+                      "one replication are taken meanwhile; the rest waits for its end");
     if (good)
         return true;
     if (row->state == STATE_RECOVERED || row->state == STATE_FAILOVER_RUNNING)
@@ -125,9 +128,24 @@ sync_and_rename(int fd, const char *part, const char *path, GError **error)
     return durable_rename(part, path, error);
 }
 
+/* What waits for the end of a test failover is applied by none before it, so that there is nothing to wait for here. */
+static bool
+check_test_backlog(Replica *self, const StoreRelationship *row, GError **error)
+{
+    if (space_staged_bytes(row->folder) < self->context->test_backlog_bytes)
+        return true;
+    g_autofree char *allowed = g_format_size_full(self->context->test_backlog_bytes, G_FORMAT_SIZE_IEC_UNITS);
+    return refuse(error, LINK_ERROR_NO_SPACE, "%s wait on the replica for the end of its test failover, which is what "
+                  "test-backlog in its virt-replicad.conf allows; end it there with 'virt-replica test-end %s'", allowed,
+                  row->vm_name);
+}
+
 static bool
 wait_for_backlog(Replica *self, GError **error)
 {
+    g_autoptr(StoreRelationship) tested = relationship_row(self->relationship);
+    if (tested->test_stage != TEST_NONE)
+        return check_test_backlog(self, tested, error);
     g_mutex_lock(&self->backlog_lock);
     bool good = true;
     for (;;) {

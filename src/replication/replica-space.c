@@ -1,9 +1,11 @@
 #include "replication/replica-space.h"
 
 #include "link/link.h"
+#include "replication/replica-folder.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #define LOOK_BYTES (16ull * 1024 * 1024) /* written between two looks, at most; far below any sensible reserve */
@@ -40,6 +42,22 @@ look(SpaceWatch *self, uint64_t wanted, GError **error)
     self->written = 0;
     self->allowed = MIN(MIN(on_disk, staging), MAX(wanted, LOOK_BYTES));
     return true;
+}
+
+uint64_t
+space_staged_bytes(const char *replica_folder)
+{
+    g_autofree char *folder = replica_staging_folder(replica_folder);
+    g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+    uint64_t bytes = 0;
+    const char *name;
+    while (dir != NULL && (name = g_dir_read_name(dir)) != NULL) {
+        g_autofree char *path = g_build_filename(folder, name, NULL);
+        struct stat st;
+        if (lstat(path, &st) == 0)
+            bytes += (uint64_t)st.st_size;
+    }
+    return bytes;
 }
 
 bool

@@ -23,6 +23,9 @@ typedef struct {
     uint64_t             written, allowed; /* since the last look, and until the next */
 } SpaceWatch;
 
+/* Bytes of what waits in the staging folder of the replica in @folder. */
+uint64_t space_staged_bytes(const char *folder);
+
 /* LINK_ERROR_NO_SPACE, which says what to do, when nothing may be written now. */
 bool space_watch_begin(SpaceWatch *self, const ReplicationContext *context, const char *folder, const ReplicaLimits *limits,
                        GError **error);

@@ -46,6 +46,7 @@ replica_unref(Replica *self)
     if (self == NULL || !g_atomic_int_dec_and_test(&self->references))
         return;
     replica_close_disks(self);
+    replica_close_fence(self);
     incoming_free(self->incoming);
     change_log_captured_free(self->captured);
     relationship_unref(self->relationship);
@@ -63,9 +64,16 @@ replica_open_disks(Replica *self, GError **error)
     if (self->disks != NULL && disk_target_is_alive(self->disks))
         return true;
     replica_close_disks(self);
+    g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
+    if (row->test_stage == TEST_MADE || row->test_stage == TEST_ENDING) {
+        g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_STATE,
+                    "a test failover of VM '%s' runs and reads its replica disks; end it with 'virt-replica test-end %s'", row->vm_name,
+                    row->vm_name);
+        return false;
+    }
+    replica_close_fence(self);
     if (!replica_check_folder(self, error))
         return false;
-    g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
     g_auto(GStrv) ids = replica_folder_disks(row->folder, error);
     if (ids == NULL)
         return false;
@@ -103,9 +111,10 @@ replica_make_overlays(const StoreRelationship *row, GError **error)
     return ids != NULL;
 }
 
-bool
-replica_define(const ReplicationContext *context, const StoreRelationship *row, const char *blob_folder,
-               bool connect_interfaces, GError **error)
+/* Defines @name with the definition in @blob_folder on the images that @path_of gives. */
+static bool
+define_as(const ReplicationContext *context, const StoreRelationship *row, const char *name, const char *uuid,
+          const char *blob_folder, char *(*path_of)(const char *folder, const char *id), bool connect_interfaces, GError **error)
 {
     g_autofree char *xml_path = g_build_filename(blob_folder, "domain.xml", NULL);
     g_autofree char *peer_xml = NULL;
@@ -116,12 +125,12 @@ replica_define(const ReplicationContext *context, const StoreRelationship *row, 
         return false;
     g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
     for (char **id = ids; *id != NULL; id++)
-        g_ptr_array_add(paths, replica_overlay_path(row->folder, *id));
+        g_ptr_array_add(paths, path_of(row->folder, *id));
     g_ptr_array_add(paths, NULL);
     g_autofree char *nvram = g_build_filename(blob_folder, "nvram", NULL);
     VirtRebuild rebuild = {
-        .name = row->vm_name,
-        .uuid = row->vm_uuid,
+        .name = name,
+        .uuid = uuid,
         .targets = (const char *const *)ids,
         .paths = (const char *const *)paths->pdata,
         .format = "qcow2",
@@ -141,6 +150,20 @@ replica_define(const ReplicationContext *context, const StoreRelationship *row, 
                         "a place of its own); after a failover the guest is without it");
     }
     return virt_host_define(context->virt, xml, error);
+}
+
+bool
+replica_define(const ReplicationContext *context, const StoreRelationship *row, const char *blob_folder, bool connect_interfaces,
+               GError **error)
+{
+    return define_as(context, row, row->vm_name, row->vm_uuid, blob_folder, replica_overlay_path, connect_interfaces, error);
+}
+
+bool
+replica_define_test(const ReplicationContext *context, const StoreRelationship *row, const char *name, GError **error)
+{
+    g_autofree char *blobs = replica_test_blob_folder(row->folder);
+    return define_as(context, row, name, row->test_uuid, blobs, replica_test_disk_path, false, error);
 }
 
 bool
@@ -276,5 +299,9 @@ replica_recover(Replica *self, GError **error)
         return false;
     if (row->state == STATE_RECOVERED || row->state == STATE_COMMITTED || row->state == STATE_FAILOVER_RUNNING)
         return true;
+    if (row->test_stage == TEST_MADE)
+        return define_if_missing(self, row, error) && replica_open_fence(self, error);
+    if (row->test_stage != TEST_NONE)
+        return true; /* what is under way opens them */
     return replica_open_disks(self, error) && define_if_missing(self, row, error);
 }

@@ -27,17 +27,25 @@ bool replica_create(const ReplicationContext *context, const StoreRelationship *
 bool replica_recover(Replica *self, GError **error);
 
 /* Under the relationship's work or operation: */
+/* Applies what was received; while a test failover runs that waits, and the fence is kept up. */
 bool replica_apply_pending(Replica *self, GError **error);
+/* Applies it also for a test failover that is being made; else as above. */
+bool replica_apply_received(Replica *self, GError **error);
 /* Takes the disks back over @undos (of StoreUndo, oldest first). */
 bool replica_take_back(Replica *self, const GPtrArray *undos, GError **error);
-/* Opens the disks writable: the fence that keeps everybody from starting the VM. */
+/* Opens the disks writable: the fence that keeps everybody from starting the VM. Not while a test VM reads them. */
 bool replica_open_disks(Replica *self, GError **error);
 void replica_close_disks(Replica *self);
+/* The fence while the replica disks are only read: the overlays that the VM is defined on are held open instead. */
+bool replica_open_fence(Replica *self, GError **error);
+void replica_close_fence(Replica *self);
 /* Defines the domain from the blobs in @blob_folder on the overlays of @row's folder. */
 bool replica_define(const ReplicationContext *context, const StoreRelationship *row, const char *blob_folder,
                     bool connect_interfaces, GError **error);
 /* Both: empty overlays, and the domain on them in the place of any other definition of the VM, which must be off. */
 bool replica_place_domain(const ReplicationContext *context, const StoreRelationship *row, GError **error);
+/* Defines the VM of @row's test failover on the test overlays, its interfaces disconnected. */
+bool replica_define_test(const ReplicationContext *context, const StoreRelationship *row, const char *name, GError **error);
 /* Puts empty overlays in place of what is there. */
 bool replica_make_overlays(const StoreRelationship *row, GError **error);
 

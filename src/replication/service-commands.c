@@ -22,7 +22,7 @@ service_find_replicating(ReplicationService *self, const char *vm_uuid, const ch
     if (domain == NULL)
         return NULL;
     Member *member = service_find_member(self, vm_uuid);
-    if (member == NULL)
+    if (member == NULL && service_refuse_test_vm(self, domain, what, error))
         replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
                            "cannot %s: VM '%s' does not replicate; enable it first", what, domain->name);
     return member;
@@ -86,7 +86,8 @@ replication_service_create(ReplicationService *self, const Caller *caller, const
 {
     *ret_job = NULL;
     g_autoptr(VirtDomain) domain = service_find_domain(self, vm_uuid, error);
-    if (domain == NULL || !relationship_settings_check(wanted, error))
+    if (domain == NULL || !service_refuse_test_vm(self, domain, "enable replication", error) ||
+        !relationship_settings_check(wanted, error))
         return false;
     g_autoptr(Member) present = service_find_member(self, vm_uuid);
     if (present != NULL) {
@@ -355,6 +356,13 @@ replication_service_remove(ReplicationService *self, const Caller *caller, const
                                   "replication is not extended to a third host");
     if (!relationship_begin_operation(member->relationship, "remove replication", error))
         return false;
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    if (row->test_stage != TEST_NONE) {
+        relationship_end_operation(member->relationship);
+        return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
+                                  "cannot remove replication: a test failover of VM '%s' runs; end it first with 'virt-replica test-end %s'",
+                                  row->vm_name, row->vm_name);
+    }
     g_autofree char *what = describe("Removing replication of", member);
     *ret_job = job_list_add(self->jobs, JOB_REMOVE_RELATIONSHIP, relationship_vm(member->relationship), caller->user, what,
                             false);

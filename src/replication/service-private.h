@@ -19,6 +19,7 @@ typedef struct {
     unsigned      failures; /* cycles that failed in a row */
     bool          queued;   /* a worker has it or will */
     bool          again;    /* something came up while it was queued */
+    int64_t       looked_usec; /* monotonic: when it was looked after its test VM; the worker's */
     gint          no_room;  /* atomic: its newest log was not taken for want of room */
 } Member;
 
@@ -61,6 +62,13 @@ void    service_wake_member(Member *member);
 VirtDomain *service_find_domain(ReplicationService *self, const char *vm_uuid, GError **error);
 /* What stands for a VM that has a relationship and is no longer defined: off, with the name that it had. (transfer full) */
 VirtDomain *service_undefined_domain(Member *member);
+/* service-test.c: VMs of test failovers. The replica whose test VM that is; (transfer full)(nullable) */
+Member *service_find_test_of(ReplicationService *self, const char *test_uuid);
+char   *service_test_name(const StoreRelationship *row);
+/* What stands for a test VM that is not defined, not yet or no more; NULL when there is no test. */
+VirtDomain *service_test_domain(Member *member);
+/* False with @error when @domain is a test VM: replication has nothing to do with it. */
+bool    service_refuse_test_vm(ReplicationService *self, const VirtDomain *domain, const char *what, GError **error);
 /* Any error as REPLICATION_ERROR with its text; takes @cause, always returns false. */
 bool    service_fail(GError *cause, GError **error);
 

@@ -9,6 +9,7 @@ typedef struct {
     const char *state_folder, *run_folder, *scratch_folder;
     uint64_t    scratch_max_bytes;
     uint64_t    storage_reserve_bytes; /* kept free on the file systems of replicas */
+    uint64_t    test_backlog_bytes;    /* of one replica: what may wait for the end of its test failover */
     const char *qemu_user;          /* (nullable): whom QEMU runs as, when that is not the user of this process */
     const char *serial_log_folder;  /* (nullable) */
     const char *listen_address;     /* of the replica server */
@@ -28,6 +29,6 @@ void                replication_service_stop(ReplicationService *self);
 /* Ends backup jobs that a dead daemon left in guests, thaws and resumes them. */
 bool                replication_service_release(const ServiceConfig *config, GError **error);
 
-/* failover/ registers how a failover that a restart interrupted is taken up. Called once, before start. */
+/* failover/ registers how a failover, or a test of one, that was interrupted is taken up. Called once, before start. */
 typedef void (*ServiceResumeFunc)(ReplicationService *self, const char *vm_uuid);
 void                replication_service_set_resume(ServiceResumeFunc func);

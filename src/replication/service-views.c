@@ -108,11 +108,17 @@ view_of_domain(ReplicationService *self, const VirtDomain *domain)
         view->mode = row->mode;
         view->relationships[0] = view_of_relationship(member->relationship);
         if (row->mode == MODE_REPLICA) {
+            view->test_vm_uuid = g_strdup(row->test_uuid);
             view->relationships[1] = view_of_nothing(domain->uuid, domain->name, 1);
             view->n_relationships = 2;
         }
     } else {
+        g_autoptr(Member) tested = service_find_test_of(self, domain->uuid);
         view->relationships[0] = view_of_nothing(domain->uuid, domain->name, 0);
+        if (tested != NULL) {
+            view->mode = MODE_TEST_REPLICA;
+            view->replica_vm_uuid = g_strdup(relationship_vm(tested->relationship));
+        }
     }
     return view;
 }
@@ -137,10 +143,12 @@ replication_service_vms(ReplicationService *self, GError **error)
     g_autoptr(GPtrArray) members = service_members(self);
     for (guint i = 0; i < members->len; i++) {
         Member *member = g_ptr_array_index(members, i);
-        if (g_hash_table_contains(defined, relationship_vm(member->relationship)))
-            continue;
         g_autoptr(VirtDomain) domain = service_undefined_domain(member);
-        g_ptr_array_add(views, view_of_domain(self, domain));
+        g_autoptr(VirtDomain) test = service_test_domain(member);
+        if (!g_hash_table_contains(defined, domain->uuid))
+            g_ptr_array_add(views, view_of_domain(self, domain));
+        if (test != NULL && !g_hash_table_contains(defined, test->uuid))
+            g_ptr_array_add(views, view_of_domain(self, test));
     }
     return views;
 }
@@ -154,6 +162,13 @@ replication_service_vm(ReplicationService *self, const char *uuid, GError **erro
 
 /* ---- points ---- */
 
+/* What waits for the end of a test failover can be failed over to, which ends the test. */
+static uint64_t
+newest_shown(const StoreRelationship *row)
+{
+    return row->test_stage == TEST_NONE ? row->applied : row->position;
+}
+
 static PointView *
 view_of_point(const StorePoint *point, const StoreRelationship *row, const char *parent_id)
 {
@@ -164,7 +179,7 @@ view_of_point(const StorePoint *point, const StoreRelationship *row, const char 
     view->kind = point->kind;
     view->position = point->position;
     view->taken_usec = point->taken_usec;
-    view->latest = point->position == row->applied;
+    view->latest = point->position == newest_shown(row);
     view->parent_id = g_strdup(parent_id);
     return view;
 }
@@ -187,7 +202,7 @@ replication_service_points(ReplicationService *self, const char *vm_uuid, GError
     const char *parent = NULL;
     for (guint i = 0; i < points->len; i++) {
         const StorePoint *point = g_ptr_array_index(points, i);
-        if (!row->initial_complete || point->position > row->applied || (!point->kept && point->position != row->applied))
+        if (!row->initial_complete || point->position > newest_shown(row) || (!point->kept && point->position != newest_shown(row)))
             continue;
         g_ptr_array_add(views, view_of_point(point, row, parent));
         parent = point->id;

@@ -13,6 +13,7 @@
 #define POOL_BYTES        (64u * 1024 * 1024) /* disk data in memory, all VMs together */
 #define BACKOFF_MAX_SEC   15
 #define TEND_EVERY_USEC   (60 * G_USEC_PER_SEC) /* statistics: windows end that late at most */
+#define TEST_LOOK_USEC    (2 * G_USEC_PER_SEC)
 #define STATE_DATABASE    "state.db"
 
 static ServiceResumeFunc resume_failover;
@@ -258,6 +259,19 @@ work_on(Member *member, GError **error)
     return result;
 }
 
+/* A test failover whose VM somebody has removed from libvirt, or whose end failed, is ended. Not at every log. */
+static void
+look_after_test(Member *member)
+{
+    int64_t now = g_get_monotonic_time();
+    if (member->replica == NULL || resume_failover == NULL || now - member->looked_usec < TEST_LOOK_USEC)
+        return;
+    member->looked_usec = now;
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    if (row->test_stage != TEST_NONE)
+        resume_failover(member->service, row->vm_uuid);
+}
+
 static void
 worker_main(gpointer data, gpointer user_data)
 {
@@ -266,6 +280,7 @@ worker_main(gpointer data, gpointer user_data)
     int64_t started = g_get_monotonic_time();
     CycleResult result = work_on(member, &error);
     service_count_cycle(member, result, started, error);
+    look_after_test(member);
     if (result == CYCLE_RETRY || result == CYCLE_HELD)
         note_failure(member, result == CYCLE_RETRY ? "; retrying" : "", error);
     else if (result == CYCLE_DONE || result == CYCLE_GO_ON)
@@ -376,6 +391,10 @@ service_find_domain(ReplicationService *self, const char *vm_uuid, GError **erro
     g_autoptr(Member) member = service_find_member(self, lower);
     if (member != NULL)
         return service_undefined_domain(member);
+    g_autoptr(Member) tested = service_find_test_of(self, lower);
+    VirtDomain *test = tested != NULL ? service_test_domain(tested) : NULL;
+    if (test != NULL)
+        return test;
     g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_PARAMETER,
                 "there is no VM %s on this host; 'virt-replica list' shows those that are", lower);
     return NULL;
@@ -416,6 +435,7 @@ fill_context(ReplicationService *self, const ServiceConfig *config, GError **err
     context->scratch_folder = g_strdup(config->scratch_folder);
     context->scratch_max_bytes = config->scratch_max_bytes;
     context->storage_reserve_bytes = config->storage_reserve_bytes;
+    context->test_backlog_bytes = config->test_backlog_bytes;
     context->qemu_user = g_strdup(config->qemu_user);
     context->serial_log_folder = g_strdup(config->serial_log_folder);
     context->ca_file = g_strdup(config->ca_file);
@@ -448,7 +468,7 @@ recover_member(ReplicationService *self, Member *member)
             relationship_edit_end(member->relationship, edit, NULL);
         }
     }
-    bool open = row->state == STATE_FAILOVER_RUNNING || row->state == STATE_COMMITTED;
+    bool open = row->state == STATE_FAILOVER_RUNNING || row->state == STATE_COMMITTED || row->test_stage != TEST_NONE;
     if (recovered && open && resume_failover != NULL)
         resume_failover(self, row->vm_uuid);
     service_wake_member(member);
@@ -534,6 +554,11 @@ close_members(ReplicationService *self)
         relationship_save_statistics(relationship, 0, NULL);
         relationship_close(relationship, false);
     }
+    /* What a worker may have begun before its member was closed. */
+    g_mutex_lock(&self->lock);
+    while (self->running_jobs > 0)
+        g_cond_wait(&self->jobs_ended, &self->lock);
+    g_mutex_unlock(&self->lock);
 }
 
 void

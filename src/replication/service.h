@@ -71,7 +71,8 @@ typedef struct {
     int64_t process_id;
     uint64_t memory_bytes;
     unsigned n_cpus;
-    char  *test_vm_uuid;       /* (nullable) */
+    char  *test_vm_uuid;       /* (nullable) of a replica: the VM of its test failover */
+    char  *replica_vm_uuid;    /* (nullable) of such a VM: its replica */
     unsigned n_relationships;  /* 1, or 2 on a replica */
     RelationshipView *relationships[2];
 } VmView;

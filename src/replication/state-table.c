@@ -75,6 +75,8 @@ static const struct {
     { MODE_REPLICA, STATE_COMMITTED,          OPERATION_REVERSE,         STATE_RESYNCHRONIZING },
     { MODE_REPLICA, STATE_RECOVERED,          OPERATION_COMMIT,          STATE_COMMITTED },
     { MODE_REPLICA, STATE_COMMITTED,          OPERATION_COMMIT,          STATE_COMMITTED }, /* one that was interrupted */
+    { MODE_REPLICA, STATE_REPLICATING,        OPERATION_TEST_FAILOVER,   STATE_REPLICATING },
+    { MODE_REPLICA, STATE_SUSPENDED,          OPERATION_TEST_FAILOVER,   STATE_SUSPENDED },
 };
 
 static const char *const operation_names[N_OPERATIONS] = {
@@ -97,6 +99,7 @@ static const char *const operation_names[N_OPERATIONS] = {
     [OPERATION_REVERSE] = "reverse the replication",
     [OPERATION_COMMIT] = "commit the failover",
     [OPERATION_MODIFY] = "change the settings of replication",
+    [OPERATION_TEST_FAILOVER] = "test the failover",
     [OPERATION_REMOVE] = "remove replication",
 };
 
@@ -112,6 +115,7 @@ static const char *const operation_needs[N_OPERATIONS] = {
                            "receives, or is suspended, can be failed over",
     [OPERATION_REVERT] = "only a replica that is failed over can go back",
     [OPERATION_MODIFY] = "they are changed on the primary, while it does not change its role",
+    [OPERATION_TEST_FAILOVER] = "a replica that receives, or is suspended, can be tested; wait for the end of a resynchronization",
     [OPERATION_REMOVE] = "there is nothing to remove",
 };
 

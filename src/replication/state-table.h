@@ -26,6 +26,7 @@ typedef enum {
     OPERATION_REVERSE,           /* the replica becomes the primary */
     OPERATION_COMMIT,
     OPERATION_MODIFY,            /* its settings */
+    OPERATION_TEST_FAILOVER,     /* a second VM beside the replica; replication goes on */
     OPERATION_REMOVE,
     N_OPERATIONS,
 } Operation;

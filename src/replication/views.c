@@ -21,6 +21,7 @@ vm_view_free(VmView *self)
     g_free(self->uuid);
     g_free(self->name);
     g_free(self->test_vm_uuid);
+    g_free(self->replica_vm_uuid);
     for (size_t i = 0; i < G_N_ELEMENTS(self->relationships); i++)
         relationship_view_free(self->relationships[i]);
     g_free(self);

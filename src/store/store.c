@@ -6,7 +6,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-#define SCHEMA_VERSION 5
+#define SCHEMA_VERSION 6
 
 /* What makes version n + 1 of version n; schema/store.sql is the newest. */
 static const char *const migrations[SCHEMA_VERSION] = {
@@ -17,6 +17,9 @@ static const char *const migrations[SCHEMA_VERSION] = {
     [3] = "ALTER TABLE entry ADD COLUMN additional_settings TEXT;"
           "ALTER TABLE relationship ADD COLUMN declared_bytes INTEGER NOT NULL DEFAULT 0;",
     [4] = "ALTER TABLE relationship ADD COLUMN statistics TEXT;",
+    [5] = "ALTER TABLE relationship ADD COLUMN test_uuid TEXT;"
+          "ALTER TABLE relationship ADD COLUMN test_point TEXT;"
+          "ALTER TABLE relationship ADD COLUMN test_stage INTEGER NOT NULL DEFAULT 0;",
 };
 
 G_DEFINE_QUARK(store-error-quark, store_error)
@@ -246,7 +249,8 @@ store_relationship_copy(const StoreRelationship *other)
     StoreRelationship *row = g_new(StoreRelationship, 1);
     *row = *other;
     char **strings[] = { &row->vm_uuid,    &row->vm_name,    &row->lineage,        &row->settings, &row->peer, &row->folder,
-                         &row->checkpoint, &row->pass_token, &row->failover_point, &row->blob_hash, &row->statistics };
+                         &row->checkpoint, &row->pass_token, &row->failover_point, &row->blob_hash, &row->statistics,
+                         &row->test_uuid,  &row->test_point };
     for (size_t i = 0; i < G_N_ELEMENTS(strings); i++)
         *strings[i] = g_strdup(*strings[i]);
     return row;
@@ -258,7 +262,8 @@ store_relationship_free(StoreRelationship *row)
     if (row == NULL)
         return;
     char *strings[] = { row->vm_uuid,    row->vm_name,    row->lineage,        row->settings, row->peer, row->folder,
-                        row->checkpoint, row->pass_token, row->failover_point, row->blob_hash, row->statistics };
+                        row->checkpoint, row->pass_token, row->failover_point, row->blob_hash, row->statistics,
+                        row->test_uuid,  row->test_point };
     for (size_t i = 0; i < G_N_ELEMENTS(strings); i++)
         g_free(strings[i]);
     g_free(row);
@@ -268,7 +273,7 @@ store_relationship_free(StoreRelationship *row)
     "vm_uuid, idx, mode, state, resume_state, vm_name, lineage, settings, peer, folder, initial_complete, position, " \
     "digest, applied, applied_digest, checkpoint, pass_token, resync_passes, last_kind, failed_over_kind, "            \
     "last_replication_usec, last_apply_usec, last_application_consistent_usec, bytes_sent, failover_point, blob_hash, declared_bytes, " \
-    "statistics"
+    "statistics, test_uuid, test_point, test_stage"
 
 static gpointer
 relationship_from_row(sqlite3_stmt *s)
@@ -303,6 +308,9 @@ relationship_from_row(sqlite3_stmt *s)
     row->blob_hash = column_text(s, c++);
     row->declared_bytes = (uint64_t)sqlite3_column_int64(s, c++);
     row->statistics = column_text(s, c++);
+    row->test_uuid = column_text(s, c++);
+    row->test_point = column_text(s, c++);
+    row->test_stage = (unsigned)sqlite3_column_int64(s, c++);
     return row;
 }
 
@@ -318,13 +326,14 @@ store_relationship_save(Store *self, const StoreRelationship *row, GError **erro
 {
     return run(self, error,
                "INSERT OR REPLACE INTO relationship (" RELATIONSHIP_COLUMNS ") VALUES "
-               "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-               "tuuuutttttuibibttuuuiiiittit", row->vm_uuid, row->index, row->mode, row->state, row->resume_state,
+               "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+               "tuuuutttttuibibttuuuiiiittitttu", row->vm_uuid, row->index, row->mode, row->state, row->resume_state,
                row->vm_name, row->lineage, row->settings, row->peer, row->folder, (unsigned)row->initial_complete,
                (int64_t)row->position, row->digest, (int64_t)row->applied, row->applied_digest, row->checkpoint,
                row->pass_token, row->resync_passes, row->last_kind, row->failed_over_kind, row->last_replication_usec,
                row->last_apply_usec, row->last_application_consistent_usec, (int64_t)row->bytes_sent,
-               row->failover_point, row->blob_hash, (int64_t)row->declared_bytes, row->statistics);
+               row->failover_point, row->blob_hash, (int64_t)row->declared_bytes, row->statistics, row->test_uuid,
+               row->test_point, row->test_stage);
 }
 
 static const char unfinished_insert[] = "INSERT OR REPLACE INTO unfinished (vm_uuid, folder, token) VALUES (?,?,?)";

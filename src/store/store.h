@@ -48,6 +48,9 @@ typedef struct {
     char    *blob_hash;       /* primary: digest of the blobs the replica has */
     uint64_t declared_bytes;  /* replica: sizes of its disks, as the primary's newest log says */
     char    *statistics;      /* text of the window of statistics that runs; NULL when none was begun */
+    char    *test_uuid;       /* replica: the VM of a test failover; NULL: there is none */
+    char    *test_point;      /* id of the point that it is of; NULL latest */
+    unsigned test_stage;      /* TestStage */
 } StoreRelationship;
 StoreRelationship *store_relationship_new(const char *vm_uuid, unsigned index);
 StoreRelationship *store_relationship_copy(const StoreRelationship *row);

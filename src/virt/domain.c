@@ -3,6 +3,7 @@
 #include <string.h>
 
 #define START_TRIES      3
+#define DISCARD_TRIES    3 /* somebody may start it just now */
 #define SETTLE_USEC      (300 * 1000) /* on the safe side: the news waits for a worker of libvirt only */
 #define SETTLE_LOOK_USEC (10 * 1000)
 
@@ -180,6 +181,41 @@ bool
 virt_host_undefine(VirtHost *self, const char *uuid, GError **error)
 {
     return operate(self, uuid, undefine, "undefined", error);
+}
+
+static int
+discard(virDomainPtr domain)
+{
+    return virDomainUndefineFlags(domain, VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA |
+                                  VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA | VIR_DOMAIN_UNDEFINE_KEEP_NVRAM);
+}
+
+bool
+virt_host_discard(VirtHost *self, const char *uuid, GError **error)
+{
+    g_autoptr(GError) last = NULL;
+    for (int i = 0; i < DISCARD_TRIES; i++) {
+        g_autoptr(GError) cause = NULL;
+        g_autoptr(VirtDomain) domain = virt_host_find(self, uuid, &cause);
+        if (g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN))
+            return true;
+        if (domain == NULL) {
+            g_propagate_error(error, g_steal_pointer(&cause));
+            return false;
+        }
+        bool active = domain->state != VIRT_OFF && domain->state != VIRT_SAVED && domain->state != VIRT_CRASHED;
+        g_clear_error(&last);
+        if ((!active || virt_host_stop(self, uuid, &last)) && domain->persistent)
+            operate(self, uuid, discard, "removed", &last);
+    }
+    g_autoptr(VirtDomain) left = virt_host_find(self, uuid, NULL);
+    if (left == NULL)
+        return true;
+    if (last != NULL)
+        g_propagate_error(error, g_steal_pointer(&last));
+    else
+        g_set_error(error, VIRT_ERROR, VIRT_ERROR_STATE, "VM '%s' is started again and again; turn it off", left->name);
+    return false;
 }
 
 /* libvirt 9 may take the end of the QEMU before, which it hears of late, for the end of the one being started: a start right

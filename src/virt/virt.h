@@ -79,6 +79,9 @@ GPtrArray  *virt_host_disks(VirtHost *self, const char *uuid, GError **error); /
 GPtrArray  *virt_host_interfaces(VirtHost *self, const char *uuid, GError **error);
 bool        virt_host_define(VirtHost *self, const char *xml, GError **error);
 bool        virt_host_undefine(VirtHost *self, const char *uuid, GError **error); /* with checkpoint metadata; keeps NVRAM */
+/* Powers the VM off, whatever it does, and undefines it with all that libvirt keeps of it: saved state, snapshots' and checkpoints'
+ * metadata; no disks. True when there is none. */
+bool        virt_host_discard(VirtHost *self, const char *uuid, GError **error);
 bool        virt_host_start(VirtHost *self, const char *uuid, GError **error);
 bool        virt_host_stop(VirtHost *self, const char *uuid, GError **error);     /* power off */
 bool        virt_host_shutdown(VirtHost *self, const char *uuid, GError **error); /* asks the guest */

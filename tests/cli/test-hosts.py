@@ -98,6 +98,21 @@ def look_at_both(primary, replica, guest):
     bad(primary, "refused with code 32775", "failover", "ledger")
 
 
+def try_it_out(replica, guest):
+    older = points(replica)[1]
+    bad(replica, "no test failover of VM 'ledger'", "test-end", "ledger")
+    output = good(replica, "test", "ledger", "--point", older["id"], "--start")
+    assert "'ledger - Test' is made of" in output and older["id"] in output and "'ledger - Test' is started" in output, output
+    replica.serial("ledger - Test").verdict()
+    shown = {vm["name"]: vm["mode"] for vm in json.loads(good(replica, "list", "--json"))}
+    assert shown == {"ledger": "replica", "ledger - Test": "test replica"}, shown
+    bad(replica, "refused with code 32775", "test", "ledger")
+    replica.wait_replication(guest.uuid, 1)
+    assert "removed" in good(replica, "test-end", "ledger")
+    assert [vm["name"] for vm in json.loads(good(replica, "list", "--json"))] == ["ledger"]
+    bad(replica, "no test failover of VM 'ledger'", "test-end", "ledger")
+
+
 def lose_the_primary(primary, replica, guest):
     """The number that is safe by then."""
     written = primary.serial().reached()
@@ -146,6 +161,7 @@ def test_set_up_replicate_fail_over_revert_go_back_and_remove():
         set_up(primary, replica)
         suspend_and_resume(primary, replica, guest)
         look_at_both(primary, replica, guest)
+        try_it_out(replica, guest)
         latest = fail_over(replica, lose_the_primary(primary, replica, guest))
         go_back_to_an_older_point(replica, latest)
         good(replica, "stop", "ledger", "--force")

@@ -487,6 +487,23 @@ class Host:
     def commit(self, uuid, want=JOB_STARTED, timeout=120):
         return self.call("CommitFailover", want, timeout, ComputerSystem=self.vm_epr(uuid))
 
+    def test(self, uuid, point=None, want=JOB_STARTED, timeout=60):
+        """TestReplicaSystem: the UUID of the test VM, or None when it was refused."""
+        result = self.call("TestReplicaSystem", want, timeout, ComputerSystem=self.vm_epr(uuid),
+                           SnapshotSettingData=self.point_epr(point) if point is not None else None)
+        made = result.out.get("ResultingSystem")
+        return made.keys["Name"].lower() if made is not None else None
+
+    def end_test(self, test_uuid, want=JOB_STARTED, timeout=60):
+        """DestroySystem of a test VM, which must be off."""
+        api = self.api
+        service = api.enumerate("Msvm_VirtualSystemManagementService")[0]
+        result = api.invoke(service, "DestroySystem", {"AffectedSystem": self.vm_epr(test_uuid)})
+        assert result.return_value == want, f"DestroySystem: {result.return_value}, {result.message}"
+        if result.return_value == JOB_STARTED:
+            api.wait_job(result, timeout * PATIENCE)
+        return result
+
     def power(self, uuid, requested, want=(0, JOB_STARTED)):
         """RequestStateChange: POWER_ON or POWER_OFF."""
         api = self.api
