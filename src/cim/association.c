@@ -240,8 +240,12 @@ job_to_vm(ReplicationService *service, const CimInstance *job, GPtrArray *far, G
 
     if (view == NULL)
         return true;
-    return (view->vm_uuid == NULL || provider_collect_class("Msvm_ComputerSystem", service, view->vm_uuid, far, error)) &&
-           (view->result_vm_uuid == NULL || provider_collect_class("Msvm_ComputerSystem", service, view->result_vm_uuid, far, error));
+    for (unsigned i = 0; i < 2; i++) {
+        const char *uuid = i == 0 ? view->vm_uuid : view->result_vm_uuid;
+        if (uuid != NULL && !provider_collect_class("Msvm_ComputerSystem", service, uuid, far, error))
+            return false;
+    }
+    return true;
 }
 
 static bool

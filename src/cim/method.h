@@ -62,4 +62,5 @@ AuthorizationEntry *entry_from_instance(const CimInstance *instance, GError **er
 
 /* ---- the functions of rows ---- */
 
-extern const MethodRow replication_methods[], system_methods[], job_methods[], management_methods[]; /* a NULL class_name ends each */
+/* A NULL class_name ends each. */
+extern const MethodRow replication_methods[], system_methods[], job_methods[], management_methods[];

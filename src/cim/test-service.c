@@ -476,8 +476,8 @@ failover_reverse(ReplicationService *self, const Caller *caller, const char *vm_
 }
 
 bool
-failover_test(ReplicationService *self, const Caller *caller, const char *vm_uuid, const char *point_id, char **ret_test_uuid,
-              Job **ret_job, GError **error)
+failover_test(ReplicationService *self, const Caller *caller, const char *vm_uuid, const char *point_id,
+              char **ret_test_uuid, Job **ret_job, GError **error)
 {
     bool ok = do_call(self, "test", caller, vm_uuid, JOB_TEST_FAILOVER, ret_job, error);
 

@@ -374,7 +374,8 @@ find_test_vm(Session *session, const SessionVm *replica, GError **error)
     }
     if (pairs != NULL)
         g_set_error(error, COMMAND_ERROR, COMMAND_ERROR_REFUSED,
-                    "There is no test failover of VM '%s' on this host; 'virt-replica test %s' makes one", replica->name, replica->name);
+                    "There is no test failover of VM '%s' on this host; 'virt-replica test %s' makes one", replica->name,
+                    replica->name);
     return NULL;
 }
 

@@ -17,7 +17,8 @@ bool failover_check_is_off(Member *member, GError **error);
 /* The position to go to: that of the point, or the latest. */
 bool failover_find_position(Member *member, const StoreRelationship *row, const char *point_id, uint64_t *ret_position,
                             PointKind *ret_kind, GError **error);
-/* Everything that can refuse @operation to that point without having changed anything; the point will not be pruned then. */
+/* Everything that can refuse @operation to that point without having changed anything; the point will not be pruned
+ * then. */
 bool failover_check_point(Member *member, Operation operation, const char *point_id, GError **error);
 /* Applies what was received, as far as it is needed to get to the point. */
 bool failover_apply_for(Member *member, const StoreRelationship *row, const char *point_id, GError **error);

@@ -206,7 +206,8 @@ fail_over(Member *member, Job *job, const StoreRelationship *row, const char *po
     job_set_percent(job, 40);
     replica_close_disks(member->replica);
     g_autofree char *run = failover_run_folder(member);
-    if (!failover_check_is_off(member, error) || !overlay_make(&member->service->context, row, OVERLAY_FAILOVER, chain, run, error))
+    if (!failover_check_is_off(member, error) ||
+        !overlay_make(&member->service->context, row, OVERLAY_FAILOVER, chain, run, error))
         return false;
     job_set_percent(job, 80);
     return define_failed_over(member, row, error) && note_failed_over(member, kind, error);
@@ -223,7 +224,8 @@ failover_apply_for(Member *member, const StoreRelationship *row, const char *poi
     if (replica_apply_received(member->replica, &cause))
         return true;
     g_autoptr(StoreRelationship) now = relationship_row(member->relationship);
-    if (point_id == NULL || !failover_find_position(member, now, point_id, &position, &kind, NULL) || position > now->applied) {
+    if (point_id == NULL || !failover_find_position(member, now, point_id, &position, &kind, NULL) ||
+        position > now->applied) {
         g_propagate_error(error, cause);
         return false;
     }
@@ -307,7 +309,8 @@ failover_initiate(ReplicationService *service, const Caller *caller, const char 
     if (member == NULL || !relationship_begin_operation(member->relationship, "fail over", error))
         return false;
     GError *cause = NULL;
-    if (!failover_check_point(member, OPERATION_FAILOVER, point_id, &cause) || !begin_failover(member, point_id, &cause)) {
+    if (!failover_check_point(member, OPERATION_FAILOVER, point_id, &cause) ||
+        !begin_failover(member, point_id, &cause)) {
         relationship_end_operation(member->relationship);
         return service_fail(cause, error);
     }

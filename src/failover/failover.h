@@ -18,12 +18,13 @@ bool failover_commit(ReplicationService *service, const Caller *caller, const ch
  * prepared the VM for a planned failover, or have given up its role. One that failed half-way is called again. */
 bool failover_reverse(ReplicationService *service, const Caller *caller, const char *vm_uuid, const RelationshipSettings *settings,
                       Job **ret_job, GError **error);
-/* Makes a second VM, "NAME - Test", of a recovery point (@point_id NULL: the latest), off and without network; replication goes on. One for
- * each replica. @ret_test_uuid: (transfer full) what it will be. */
+/* Makes a second VM, "NAME - Test", of a recovery point (@point_id NULL: the latest), off and without network;
+ * replication goes on. One for each replica. @ret_test_uuid: (transfer full) what it will be. */
 bool failover_test(ReplicationService *service, const Caller *caller, const char *vm_uuid, const char *point_id,
                    char **ret_test_uuid, Job **ret_job, GError **error);
 /* Removes the VM of a test failover, which must be off, and its disks; what was received meanwhile is applied. */
-bool failover_end_test(ReplicationService *service, const Caller *caller, const char *test_uuid, Job **ret_job, GError **error);
+bool failover_end_test(ReplicationService *service, const Caller *caller, const char *test_uuid, Job **ret_job,
+                       GError **error);
 /* Takes up a failover, commit or test that the daemon's end interrupted, and ends a test whose VM is gone; for
  * replication_service_set_resume. */
 void failover_resume(ReplicationService *service, const char *vm_uuid);

@@ -137,7 +137,8 @@ blob_folder(const StoreRelationship *row, OverlayPlace place)
 
 /* Nothing is ever reversed from a test: it needs no bitmap. */
 static bool
-make_image(const StoreRelationship *row, OverlayPlace place, const char *id, const ChangeLogHeader *header, GError **error)
+make_image(const StoreRelationship *row, OverlayPlace place, const char *id, const ChangeLogHeader *header,
+           GError **error)
 {
     uint64_t size;
     g_autofree char *base = replica_disk_path(row->folder, id);

@@ -4,6 +4,7 @@
 import glob
 import hashlib
 import os
+import signal
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -146,10 +147,12 @@ def test_refusals_change_nothing():
 
 
 def test_while_suspended():
-    with hosts.replicating_pair(BUILD) as (primary, replica, guest):
+    with hosts.replicating_pair(BUILD, network=True) as (primary, replica, guest):
         uuid = guest.uuid
         replica.change_state(uuid, SUSPEND)
         test_uuid = replica.test(uuid)
+        links = [link.get("state") for link in replica.domain_xml(NAME).iterfind("devices/interface/link")]
+        assert links == ["down"], "the test VM is on a network"
         start_test_vm(replica, test_uuid)
         assert replica.state(uuid) == hosts.SUSPENDED
         replica.change_state(uuid, RESUME)
@@ -205,6 +208,39 @@ def begin(replica, method, target, **parameters):
     result = api.invoke(api.enumerate(target)[0], method, parameters)
     assert result.return_value == hosts.JOB_STARTED, result.message
     return result
+
+
+def resynchronize(primary, uuid):
+    """Begins it; the result with the job."""
+    primary.change_state(uuid, SUSPEND)
+    return begin(primary, "Resynchronize", "Msvm_ReplicationService", ComputerSystem=primary.vm_epr(uuid), StartTime=None)
+
+
+def test_a_resynchronization_and_a_test_wait_for_each_other():
+    with hosts.replicating_pair(BUILD) as (primary, replica, guest):
+        uuid = guest.uuid
+        test_uuid = replica.test(uuid)
+        frozen = contents(replica)
+        job = resynchronize(primary, uuid)
+        hosts.wait_for(lambda: any("a test failover of the VM runs" in line for line in primary.log_lines()), "the reason", 60)
+        assert primary.state(uuid) == hosts.RESYNCHRONIZING and replica.state(uuid) == hosts.REPLICATING
+        assert contents(replica) == frozen
+        replica.end_test(test_uuid)
+        primary.api.wait_job(job, 120 * hosts.PATIENCE)
+        for _ in range(20):  # until it is caught in the middle
+            job = resynchronize(primary, uuid)
+            hosts.wait_for(lambda: replica.state(uuid) == hosts.RESYNCHRONIZING or primary.state(uuid) == hosts.REPLICATING,
+                           "the resynchronization", 60, pause=0)
+            primary.process.send_signal(signal.SIGSTOP)
+            caught = replica.state(uuid) == hosts.RESYNCHRONIZING
+            if caught:
+                replica.test(uuid, want=INVALID_STATE)
+            primary.process.send_signal(signal.SIGCONT)
+            primary.api.wait_job(job, 120 * hosts.PATIENCE)
+            if caught:
+                break
+        assert caught, "the resynchronization was too fast, twenty times"
+        check_failover(primary, replica, uuid)
 
 
 def virsh_fails(replica, *arguments):

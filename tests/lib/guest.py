@@ -49,6 +49,12 @@ TPM = """    <tpm model='tpm-tis'>
     </tpm>
 """
 
+NETWORK = """    <interface type='user'>
+      <mac address='52:54:00:12:34:56'/>
+      <model type='virtio'/>
+    </interface>
+"""
+
 
 @dataclass
 class Guest:
@@ -69,7 +75,7 @@ def make_disk(path, image_format, size, start=b""):
 
 
 def make_guest(program, folder, sizes, name="ledger", guest_uuid=None, image_format="qcow2", memory=16,
-               variables=None, tpm=False, bus=None, **config):
+               variables=None, tpm=False, network=False, bus=None, **config):
     """Disks and domain XML of a ledger guest in @folder; @config as for ledger.choose_config. The @bus is IDE where there is one: a guest
     takes a tenth of the processor then that it takes with virtio, where the BIOS does much that emulation is slow at. The BIOS never
     flushes; with virtio QEMU sees that and writes through by itself. With @variables, the path of a variable
@@ -90,7 +96,7 @@ def make_guest(program, folder, sizes, name="ledger", guest_uuid=None, image_for
     with open(guest.xml, "w", encoding="utf-8") as file:
         file.write(DOMAIN.format(name=name, uuid=guest.uuid, memory=memory, emulator=EMULATOR, disks=disks,
                                  serial=guest.serial, machine="q35" if variables else "pc",
-                                 firmware=" firmware='efi'" if variables else "", devices=TPM if tpm else "",
+                                 firmware=" firmware='efi'" if variables else "", devices=(TPM if tpm else "") + (NETWORK if network else ""),
                                  os=EFI.format(path=variables) if variables else "",
                                  features="  <features>\n    <acpi/>\n  </features>\n" if variables else ""))
     return guest
