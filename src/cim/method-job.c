@@ -93,6 +93,7 @@ request_state_change(MethodCall *call, GError **error)
 {
     g_autoptr(Job) job = target_job(call, error);
     const CimValue *requested = argument(call, "RequestedState");
+    Caller caller = { call->user };
 
     if (job == NULL)
         return false;
@@ -100,7 +101,7 @@ request_state_change(MethodCall *call, GError **error)
         refuse(call, JOB_INVALID_PARAMETER, "RequestedState is 4 (terminate) or 5 (kill)");
     else if (requested->v.uint != REQUEST_TERMINATE && requested->v.uint != REQUEST_KILL)
         refuse(call, JOB_NOT_SUPPORTED, "Jobs can only be ended: RequestedState 4 (terminate) or 5 (kill)");
-    else if (!job_cancel(job))
+    else if (!replication_service_cancel_job(call->service, &caller, job, NULL))
         refuse(call, JOB_INVALID_TRANSITION, "The job has ended, or cannot be cancelled (property Cancellable)");
     return true;
 }

@@ -222,6 +222,43 @@ remove_entry(MethodCall *call, GError **error)
     return primary != NULL && replication_service_remove_entry(call->service, &caller, primary, error);
 }
 
+/* Of the entry only its name counts: it is one that the service has. */
+static bool
+set_entry(MethodCall *call, GError **error)
+{
+    g_autoptr(VmView) vm = argument_vm(call, "ComputerSystem", error);
+    Caller caller = { call->user };
+    CimInstance *instance;
+    AuthorizationEntry *entry;
+    bool ok;
+
+    if (vm == NULL)
+        return false;
+    instance = required_instance(call, "AuthorizationEntry", "Msvm_ReplicationAuthorizationSettingData", error);
+    if (instance == NULL)
+        return false;
+    entry = entry_from_instance(instance, error);
+    cim_instance_free(instance);
+    ok = entry != NULL && replication_service_set_entry(call->service, &caller, vm->uuid, entry->allowed_primary, error);
+    authorization_entry_free(entry);
+    return ok;
+}
+
+static bool
+get_certificates(MethodCall *call, GError **error)
+{
+    g_autoptr(GPtrArray) texts = replication_service_certificates(call->service, error);
+    CimValue *certificates;
+
+    if (texts == NULL)
+        return false;
+    certificates = cim_value_new_array(CIM_STRING);
+    for (unsigned i = 0; i < texts->len; i++)
+        cim_value_append(certificates, cim_value_new_string(texts->pdata[i]));
+    g_hash_table_insert(call->out, g_strdup("EncodedCertificates"), certificates);
+    return true;
+}
+
 /* ---- statistics ---- */
 
 static unsigned
@@ -367,9 +404,9 @@ const MethodRow replication_methods[] = {
     { SERVICE, "AddAuthorizationEntry", CIM_ROLE_ADMINISTRATOR, add_entry },
     { SERVICE, "ModifyAuthorizationEntry", CIM_ROLE_ADMINISTRATOR, modify_entry },
     { SERVICE, "RemoveAuthorizationEntry", CIM_ROLE_ADMINISTRATOR, remove_entry },
-    UNSUPPORTED("SetAuthorizationEntry", CIM_ROLE_ADMINISTRATOR),
+    { SERVICE, "SetAuthorizationEntry", CIM_ROLE_ADMINISTRATOR, set_entry },
     { SERVICE, "TestReplicationConnection", CIM_ROLE_ADMINISTRATOR, test_connection },
-    UNSUPPORTED("GetSystemCertificates", CIM_ROLE_READER),
+    { SERVICE, "GetSystemCertificates", CIM_ROLE_READER, get_certificates },
     { SERVICE, "GetReplicationStatistics", CIM_ROLE_READER, get_statistics },
     { SERVICE, "GetReplicationStatisticsEx", CIM_ROLE_READER, get_statistics },
     { SERVICE, "ResetReplicationStatistics", CIM_ROLE_OPERATOR, reset_statistics },

@@ -432,6 +432,12 @@ test_entries(Fixture *fixture, const void *data)
     g_autoptr(GPtrArray) changed = replication_service_entries(fixture->service);
     g_assert_cmpstr(((AuthorizationEntry *) changed->pdata[0])->additional_settings, ==, "vms=2");
     g_assert_cmpstr(((AuthorizationEntry *) changed->pdata[0])->storage_location, ==, "/replicas");
+    INVOKE(SERVICE, "SetAuthorizationEntry", "ComputerSystem", VM(TEST_REPLICA), "AuthorizationEntry",
+           "instance of Msvm_ReplicationAuthorizationSettingData { AllowedPrimaryHostSystem = \"p.example.org\"; };");
+    assert_call(fixture, "set-entry", TEST_REPLICA);
+    g_assert_cmpstr(test_service_last_call(fixture->service)->text, ==, "p.example.org");
+    INVOKE(SERVICE, "SetAuthorizationEntry", "ComputerSystem", VM(TEST_REPLICA), "AuthorizationEntry", (const char *) NULL);
+    assert_refused(fixture, REPLICATION_ERROR_INVALID_PARAMETER);
     INVOKE(SERVICE, "AddAuthorizationEntry", "AuthorizationEntry", "instance of Msvm_ReplicationAuthorizationSettingData { };");
     assert_refused(fixture, REPLICATION_ERROR_INVALID_PARAMETER);
     INVOKE(SERVICE, "RemoveAuthorizationEntry", "AllowedPrimaryHostSystem", "p.example.org");
@@ -593,10 +599,21 @@ test_roles(Fixture *fixture, const void *data)
     g_assert_error(fixture->error, CIM_ERROR, CIM_ERROR_ACCESS_DENIED);
 }
 
+static void
+test_certificates(Fixture *fixture, const void *data)
+{
+    const CimValue *texts;
+
+    INVOKE(SERVICE, "GetSystemCertificates");
+    g_assert_cmpuint(fixture->code, ==, 0);
+    texts = out(fixture, "EncodedCertificates");
+    g_assert_cmpuint(texts->v.items->len, ==, 1);
+    g_assert_cmpstr(((CimValue *) texts->v.items->pdata[0])->v.string, ==, "TUlJ");
+}
+
 static const char *const not_supported[] = {
     "ChangeReplicationModeToPrimary", "ImportInitialReplica",
     "SetFailoverNetworkAdapterSettings", "InitiateFailback",
-    "SetAuthorizationEntry", "GetSystemCertificates",
 };
 
 static void
@@ -654,6 +671,7 @@ main(int argc, char **argv)
         { "/method/create", test_create }, { "/method/create-from-own-text", test_create_from_own_text },
         { "/method/create-refusals", test_create_refusals }, { "/method/modify", test_modify }, { "/method/start-and-remove", test_start_and_remove },
         { "/method/states", test_states }, { "/method/server-settings", test_server_settings }, { "/method/entries", test_entries },
+        { "/method/certificates", test_certificates },
         { "/method/test-connection", test_connection }, { "/method/job-methods", test_job_methods }, { "/method/failed-job-as-instance", test_failed_job_as_instance },
         { "/method/statistics", test_statistics },
         { "/method/roles", test_roles }, { "/method/not-supported", test_not_supported },

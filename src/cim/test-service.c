@@ -353,6 +353,12 @@ replication_service_resynchronize(ReplicationService *self, const Caller *caller
 }
 
 bool
+replication_service_cancel_job(ReplicationService *self, const Caller *caller, Job *job, GError **error)
+{
+    return job_cancel(job);
+}
+
+bool
 replication_service_change_state(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned index,
                                  unsigned requested, Job **ret_job, GError **error)
 {
@@ -427,6 +433,25 @@ replication_service_add_entry(ReplicationService *self, const Caller *caller, co
     g_ptr_array_add(self->entries, copy);
     self->call.text = g_strdup(entry->allowed_primary);
     return true;
+}
+
+bool
+replication_service_set_entry(ReplicationService *self, const Caller *caller, const char *vm_uuid, const char *allowed_primary,
+                              GError **error)
+{
+    bool ok = do_call(self, "set-entry", caller, vm_uuid, JOB_MODIFY_SERVICE, NULL, error);
+
+    self->call.text = g_strdup(allowed_primary);
+    return ok;
+}
+
+GPtrArray *
+replication_service_certificates(ReplicationService *self, GError **error)
+{
+    GPtrArray *texts = g_ptr_array_new_with_free_func(g_free);
+
+    g_ptr_array_add(texts, g_strdup("TUlJ"));
+    return texts;
 }
 
 bool

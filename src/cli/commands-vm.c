@@ -13,6 +13,10 @@
 #define STATE_REPLICATING     3
 #define STATE_PREPARED        4
 #define STATE_SUSPENDED       7
+#define STATE_RESYNCHRONIZING 10
+/* Requests that lead elsewhere than their number says */
+#define CANCEL_INITIAL 1
+#define CANCEL_RESYNC  9
 #define POWER_RUNNING         2
 #define POWER_OFF             3
 #define POWER_SHUT_DOWN       4
@@ -215,6 +219,23 @@ command_resume(Session *session, const CommandLine *line, GError **error)
 {
     return change_replication_state(session, line, STATE_REPLICATING, "Resuming replication of",
                                     "Only replication that is suspended or critical can be resumed", "resumed", error);
+}
+
+/* The state says which of the two copies it is. */
+bool
+command_cancel(Session *session, const CommandLine *line, GError **error)
+{
+    g_autoptr(SessionVm) vm = session_find_vm(session, command_line_word(line, 0), error);
+
+    if (vm == NULL)
+        return false;
+    if (wsman_instance_number(vm->system, "ReplicationState", 0) == STATE_RESYNCHRONIZING)
+        return change_replication_state(session, line, CANCEL_RESYNC, "Cancelling the resynchronization of",
+                                        "Only a resynchronization that runs can be cancelled",
+                                        "waiting for a resynchronization; 'virt-replica resync' starts it again", error);
+    return change_replication_state(session, line, CANCEL_INITIAL, "Cancelling the first copy of",
+                                    "Only a copy under way can be cancelled, on the primary",
+                                    "ready for its first copy; 'virt-replica start-initial' starts it again", error);
 }
 
 bool

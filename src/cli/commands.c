@@ -122,6 +122,7 @@ static const Command table[] = {
     { "start-initial", "VM", 1, 1, "Copy the VM to the replica server and keep replicating.", WORKING, command_start_initial },
     { "suspend", "VM", 1, 1, "Suspend replication.", WORKING, command_suspend },
     { "resume", "VM", 1, 1, "Resume replication that is suspended or critical.", WORKING, command_resume },
+    { "cancel", "VM", 1, 1, "Cancel the first copy, or the resynchronization, under way.", WORKING, command_cancel },
     { "resync", "VM", 1, 1, "Compare both sides and send what differs; recovery points stay.", WORKING, command_resync },
     { "remove", "VM", 1, 1, "Remove replication of a VM on this host; the other host keeps its part until it is removed there.",
       WORKING, command_remove },

@@ -295,6 +295,7 @@ adopt_position(Primary *self, const LinkPosition *position, const char *lost, GE
     if (lost != NULL) {
         row->initial_complete = true;
         row->state = STATE_WAITING_RESYNC;
+        row->resume_state = STATE_UNKNOWN;
     }
     return relationship_edit_end(self->relationship, row, error);
 }
@@ -416,15 +417,17 @@ run_state(Primary *self, const StoreRelationship *row, char *const *targets, GEr
 
 /* Must the resynchronization that is needed wait? Whoever is waiting for its job is told. */
 static bool
-resync_is_held(Primary *self, const RelationshipSettings *settings, GError **error)
+resync_is_held(Primary *self, const StoreRelationship *row, const RelationshipSettings *settings, GError **error)
 {
+    bool cancelled = relationship_resync_was_cancelled(row);
     g_autoptr(GDateTime) now = g_date_time_new_now_local();
     unsigned time_of_day = (unsigned)(g_date_time_get_hour(now) * 3600 + g_date_time_get_minute(now) * 60 +
                                       g_date_time_get_second(now));
-    if (relationship_settings_may_resynchronize(settings, time_of_day))
+    if (!cancelled && relationship_settings_may_resynchronize(settings, time_of_day))
         return false;
     unsigned start_min = settings->auto_resynchronize_start_sec / 60;
-    g_autofree char *when = settings->auto_resynchronize
+    g_autofree char *when = cancelled ? g_strdup("one was cancelled")
+                            : settings->auto_resynchronize
                                 ? g_strdup_printf("it starts by itself at %02u:%02u", start_min / 60, start_min % 60)
                                 : g_strdup("AutoResynchronizeEnabled is off");
     g_autoptr(GError) reason = g_error_new(REPLICATION_ERROR, REPLICATION_ERROR_INVALID_STATE,
@@ -461,7 +464,7 @@ primary_cycle(Primary *self, GError **error)
     if (row->state == STATE_SUSPENDED || row->state == STATE_READY || row->state == STATE_RESYNC_SUSPENDED)
         return CYCLE_DONE;
     g_autoptr(RelationshipSettings) settings = relationship_settings(self->relationship);
-    if (row->state == STATE_WAITING_RESYNC && resync_is_held(self, settings, error))
+    if (row->state == STATE_WAITING_RESYNC && resync_is_held(self, row, settings, error))
         return CYCLE_HELD;
     g_auto(GStrv) targets = primary_find_disks(self, row, settings, &cause);
     if (targets == NULL || !primary_make_contact(self, &cause))

@@ -185,8 +185,18 @@ relationship_move(Relationship *self, Operation operation, GError **error)
     bool suspended = row->state == STATE_SUSPENDED || row->state == STATE_CRITICAL; /* and knows already what that interrupted */
     if (operation == OPERATION_SUSPEND || (operation == OPERATION_GIVE_UP_ROLE && !suspended))
         row->resume_state = row->state;
+    if (operation == OPERATION_CANCEL_RESYNC)
+        row->resume_state = STATE_RESYNCHRONIZING; /* as relationship_resync_was_cancelled() reads it */
+    else if (operation == OPERATION_CHANGES_LOST)
+        row->resume_state = STATE_UNKNOWN;
     row->state = next;
     return relationship_edit_end(self, row, error);
+}
+
+bool
+relationship_resync_was_cancelled(const StoreRelationship *row)
+{
+    return row->state == STATE_WAITING_RESYNC && row->resume_state == STATE_RESYNCHRONIZING;
 }
 
 static void

@@ -46,6 +46,9 @@ void               relationship_edit_cancel(Relationship *self, StoreRelationshi
 /* Moves along the state table, durably. */
 bool               relationship_move(Relationship *self, Operation operation, GError **error);
 
+/* Was the resynchronization that @row waits for cancelled? Then it does not start by itself. */
+bool               relationship_resync_was_cancelled(const StoreRelationship *row);
+
 /* Its statistics; what they are at an edit's end is saved with the row. Borrowed. */
 Tally *relationship_tally(Relationship *self);
 /* Saves them when they changed longer ago than @age_usec and no edit took them along. */

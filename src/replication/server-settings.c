@@ -221,6 +221,17 @@ entry_of_row(const StoreEntry *row)
     return entry;
 }
 
+static const AuthorizationEntry *
+find_named(const GPtrArray *entries, const char *allowed_primary)
+{
+    for (guint i = 0; i < entries->len; i++) {
+        const AuthorizationEntry *entry = g_ptr_array_index(entries, i);
+        if (g_ascii_strcasecmp(entry->allowed_primary, allowed_primary) == 0)
+            return entry;
+    }
+    return NULL;
+}
+
 static bool
 no_entry(const char *allowed_primary, GError **error)
 {
@@ -234,14 +245,9 @@ replication_service_add_entry(ReplicationService *self, const Caller *caller, co
     if (!check_entry(entry, error))
         return false;
     g_autoptr(GPtrArray) entries = replication_service_entries(self);
-    for (guint i = 0; i < entries->len; i++) {
-        const AuthorizationEntry *other = g_ptr_array_index(entries, i);
-        if (g_ascii_strcasecmp(other->allowed_primary, entry->allowed_primary) == 0) {
-            g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_PARAMETER,
-                        "there is an entry for '%s' already; remove it first", entry->allowed_primary);
-            return false;
-        }
-    }
+    if (find_named(entries, entry->allowed_primary) != NULL)
+        return replication_refuse(error, REPLICATION_ERROR_INVALID_PARAMETER,
+                                  "there is an entry for '%s' already; remove it first", entry->allowed_primary);
     GError *cause = NULL;
     StoreEntry row = { entry->allowed_primary, entry->trust_group, entry->storage_location, entry->additional_settings };
     if (!store_entry_save(self->context.store, &row, &cause))
@@ -255,12 +261,7 @@ replication_service_change_entry(ReplicationService *self, const Caller *caller,
                                  GError **error)
 {
     g_autoptr(GPtrArray) entries = replication_service_entries(self);
-    const AuthorizationEntry *found = NULL;
-    for (guint i = 0; i < entries->len; i++) {
-        const AuthorizationEntry *entry = g_ptr_array_index(entries, i);
-        if (g_ascii_strcasecmp(entry->allowed_primary, change->allowed_primary) == 0)
-            found = entry;
-    }
+    const AuthorizationEntry *found = find_named(entries, change->allowed_primary);
     if (found == NULL)
         return no_entry(change->allowed_primary, error);
     AuthorizationEntry wanted = *found;
@@ -293,6 +294,35 @@ replication_service_remove_entry(ReplicationService *self, const Caller *caller,
     log_notice("service", NULL, "host '%s' may no longer replicate to this host, removed by %s", allowed_primary,
                caller->user);
     return true;
+}
+
+bool
+replication_service_set_entry(ReplicationService *self, const Caller *caller, const char *vm_uuid, const char *allowed_primary,
+                              GError **error)
+{
+    g_autoptr(Member) member = service_find_replicating(self, vm_uuid, "set its authorization entry", error);
+    if (member == NULL)
+        return false;
+    g_autoptr(GPtrArray) entries = replication_service_entries(self);
+    const AuthorizationEntry *found = find_named(entries, allowed_primary);
+    if (found == NULL)
+        return no_entry(allowed_primary, error);
+    if (member->replica == NULL)
+        return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
+                                  "cannot set its authorization entry: the VM is primary; an entry says who may send to a replica");
+    GError *cause = NULL;
+    if (!relationship_begin_operation(member->relationship, "set its authorization entry", error))
+        return false;
+    StoreRelationship *edit = relationship_edit(member->relationship);
+    g_free(edit->peer);
+    edit->peer = g_strdup(found->allowed_primary);
+    bool good = relationship_edit_end(member->relationship, edit, &cause) || service_fail(cause, error);
+    relationship_end_operation(member->relationship);
+    service_wake_member(member);
+    if (good)
+        log_notice("service", vm_uuid, "only '%s', or another host of its trust group, may send to the replica; set by %s",
+                   found->allowed_primary, caller->user);
+    return good;
 }
 
 GPtrArray *

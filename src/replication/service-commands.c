@@ -159,7 +159,7 @@ replication_service_start_initial(ReplicationService *self, const Caller *caller
     if (good) {
         g_autofree char *what = describe("Sending the first copy of", member);
         *ret_job = job_list_add(self->jobs, JOB_START_INITIAL, relationship_vm(member->relationship), caller->user, what,
-                                false);
+                                true);
         relationship_set_job(member->relationship, *ret_job);
     }
     relationship_end_operation(member->relationship);
@@ -206,7 +206,7 @@ replication_service_resynchronize(ReplicationService *self, const Caller *caller
     bool good = check_may_resynchronize(member, error) && start_resync(self, member, error);
     if (good) {
         g_autofree char *what = describe("Resynchronizing", member);
-        *ret_job = job_list_add(self->jobs, JOB_RESYNC, relationship_vm(member->relationship), caller->user, what, false);
+        *ret_job = job_list_add(self->jobs, JOB_RESYNC, relationship_vm(member->relationship), caller->user, what, true);
         relationship_set_job(member->relationship, *ret_job);
     }
     relationship_end_operation(member->relationship);
@@ -252,10 +252,13 @@ replication_service_change_state(ReplicationService *self, const Caller *caller,
         return service_prepare_planned(member, caller, ret_job, error);
     if (requested == 3 && service_is_locked(member))
         return service_cancel_prepared(member, caller, error);
+    if (requested == 1 || requested == 9)
+        return service_cancel_copy(member, caller, requested == 1 ? OPERATION_CANCEL_INITIAL : OPERATION_CANCEL_RESYNC, error);
     if (requested != 3 && requested != 7)
         return replication_refuse(error, REPLICATION_ERROR_NOT_SUPPORTED,
-                                  "RequestedState %u is not available here; 2 (become a replica), 3 (resume), 4 (prepare a planned failover) on a "
-                                  "primary, and 7 (suspend) are",
+                                  "RequestedState %u is not available here; 3 (resume) and 7 (suspend) are, and on a primary 1 (cancel "
+                                  "initial replication), 2 (become a replica), 4 (prepare a planned failover) and 9 (cancel a "
+                                  "resynchronization)",
                                   requested);
     Operation operation = requested == 3 ? OPERATION_RESUME : OPERATION_SUSPEND;
     if (!relationship_begin_operation(member->relationship, operation_name(operation), error))

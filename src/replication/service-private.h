@@ -84,6 +84,8 @@ bool    service_cancel_prepared(Member *member, const Caller *caller, GError **e
 /* Is this a primary that one of the two locked? */
 bool    service_is_locked(Member *member);
 /* Lets the former replica turn this primary into its replica. */
+/* Cancels the first copy (OPERATION_CANCEL_INITIAL) or the resynchronization (OPERATION_CANCEL_RESYNC) under way, and ends its job. */
+bool    service_cancel_copy(Member *member, const Caller *caller, Operation operation, GError **error);
 bool    service_give_up_role(Member *member, const Caller *caller, GError **error);
 
 /* service-turn.c: a primary that becomes the replica of its former replica. Errors are LINK_ERROR for the peer. @entry: what the

@@ -140,6 +140,8 @@ GPtrArray *replication_service_disks(ReplicationService *self, const char *vm_uu
 StatisticsView *replication_service_statistics(ReplicationService *self, const char *vm_uuid, unsigned index, GError **error);
 ServiceSettings *replication_service_settings(ReplicationService *self);
 GPtrArray *replication_service_entries(ReplicationService *self);                  /* of AuthorizationEntry */
+/* Of base64 of X.509 certificates in DER: those that this host can show to its peers. */
+GPtrArray *replication_service_certificates(ReplicationService *self, GError **error);
 JobList   *replication_service_jobs(ReplicationService *self);                     /* borrowed */
 
 /* ---- doing: true and @ret_job NULL: done; true and @ret_job set: runs (4096). false: REPLICATION_ERROR, nothing changed ---- */
@@ -154,6 +156,8 @@ bool replication_service_start_initial(ReplicationService *self, const Caller *c
 /* Starts a resynchronization of a relationship that is suspended, critical or waits for one; @start_usec 0: now. */
 bool replication_service_resynchronize(ReplicationService *self, const Caller *caller, const char *vm_uuid, int64_t start_usec,
                                        Job **ret_job, GError **error);
+/* Cancels the copy that @job shows (JOB_START_INITIAL, JOB_RESYNC), as RequestReplicationStateChangeEx 1 or 9 does. */
+bool replication_service_cancel_job(ReplicationService *self, const Caller *caller, Job *job, GError **error);
 /* @index: relationship; @requested: as RequestReplicationStateChangeEx, 3 resume, 7 suspend ... */
 bool replication_service_change_state(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned index,
                                       unsigned requested, Job **ret_job, GError **error);
@@ -172,6 +176,9 @@ bool replication_service_add_entry(ReplicationService *self, const Caller *calle
 /* Of @entry that the entry of that host gets; what is NULL stays. Files stay where they are. */
 bool replication_service_change_entry(ReplicationService *self, const Caller *caller, const AuthorizationEntry *entry,
                                       GError **error);
+/* From now on only the host of that entry, or another of its trust group, may send to the replica. */
+bool replication_service_set_entry(ReplicationService *self, const Caller *caller, const char *vm_uuid, const char *allowed_primary,
+                                   GError **error);
 bool replication_service_remove_entry(ReplicationService *self, const Caller *caller, const char *allowed_primary,
                                       GError **error);
 

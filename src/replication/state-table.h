@@ -11,6 +11,7 @@ typedef enum {
     OPERATION_START_INITIAL,
     OPERATION_INITIAL_DONE,      /* the first copy is complete */
     OPERATION_CANCEL_INITIAL,
+    OPERATION_CANCEL_RESYNC,
     OPERATION_SUSPEND,
     OPERATION_RESUME,
     OPERATION_CHANGES_LOST,      /* bitmap or position unknown */

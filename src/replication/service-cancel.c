@@ -1,0 +1,81 @@
+/* Cancelling a copy under way: the first one, or a resynchronization, on the primary; by its state or by its job. */
+#include "replication/service-private.h"
+
+#include "util/log.h"
+
+/* A first copy that was suspended is in the states that a suspended cycle is in, too. */
+static bool
+check_first_copy(Member *member, GError **error)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    if (!row->initial_complete)
+        return true;
+    return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
+                              "cannot cancel initial replication: the first copy of VM '%s' is complete; remove its replication "
+                              "to end it", row->vm_name);
+}
+
+static bool
+check_state(Member *member, Operation operation, GError **error)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    ReplicationState next;
+    return state_table_next(row->mode, row->state, row->resume_state, operation, &next, error) &&
+           (operation != OPERATION_CANCEL_INITIAL || check_first_copy(member, error));
+}
+
+/* Before the state is left, so that the next copy can never go on with the plan of this one. */
+static bool
+drop_plan(Member *member, Operation operation, GError **error)
+{
+    const ReplicationContext *context = &member->service->context;
+    const char *vm = relationship_vm(member->relationship);
+    GError *cause = NULL;
+    bool good = operation == OPERATION_CANCEL_INITIAL ? primary_forget(context, vm, &cause) :
+                                                        primary_forget_plan(context, vm, &cause);
+    return good || service_fail(cause, error);
+}
+
+static void
+end_job_of_copy(Member *member, const Caller *caller)
+{
+    g_autoptr(GError) ended = g_error_new(REPLICATION_ERROR, REPLICATION_ERROR_FAILED, "cancelled by %s", caller->user);
+    relationship_end_job(member->relationship, ended);
+}
+
+bool
+service_cancel_copy(Member *member, const Caller *caller, Operation operation, GError **error)
+{
+    if (!relationship_begin_operation(member->relationship, operation_name(operation), error))
+        return false;
+    bool good = check_state(member, operation, error) && drop_plan(member, operation, error) &&
+                relationship_move(member->relationship, operation, error);
+    if (good) {
+        g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+        relationship_set_percent(member->relationship, 0);
+        end_job_of_copy(member, caller);
+        log_notice("service", row->vm_name, "%s: asked for by %s", operation_name(operation), caller->user);
+    }
+    relationship_end_operation(member->relationship);
+    service_wake_member(member);
+    return good;
+}
+
+static bool
+operation_of_job(const JobView *view, Operation *ret)
+{
+    *ret = view->type == JOB_RESYNC ? OPERATION_CANCEL_RESYNC : OPERATION_CANCEL_INITIAL;
+    return view->type == JOB_RESYNC || view->type == JOB_START_INITIAL;
+}
+
+bool
+replication_service_cancel_job(ReplicationService *self, const Caller *caller, Job *job, GError **error)
+{
+    g_autoptr(JobView) view = job_view(job);
+    Operation operation;
+    g_autoptr(Member) member = view->vm_uuid != NULL ? service_find_member(self, view->vm_uuid) : NULL;
+    if (member == NULL || !operation_of_job(view, &operation) || !job_cancel(job))
+        return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
+                                  "the job has ended, or cannot be cancelled (its property Cancellable)");
+    return service_cancel_copy(member, caller, operation, error);
+}

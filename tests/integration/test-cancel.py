@@ -1,0 +1,114 @@
+#!/usr/bin/python3
+"""Copies that are cancelled while the link is slow: by their state, by their job, and begun again."""
+
+import contextlib
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import hosts  # noqa: E402
+import tap  # noqa: E402
+from relay import Relay  # noqa: E402
+
+BUILD = sys.argv[1]
+INVALID_STATE = 32775
+CANCEL_INITIAL, CANCEL_RESYNC, SUSPEND = 1, 9, 7
+JOB_TERMINATE, JOB_TERMINATED = 4, 8
+SLOW = 100_000  # bytes a second
+
+
+@contextlib.contextmanager
+def pair_over_relay():
+    """(primary, replica, guest, relay): set up, the first copy not begun."""
+    with hosts.Site(BUILD) as site:
+        primary, replica = site.host("p"), site.host("r")
+        guest = primary.add_guest()
+        primary.start()
+        replica.start()
+        replica.enable_server("p")
+        relay = Relay(replica.port(), SLOW)
+        try:
+            primary.power(guest.uuid, hosts.POWER_ON)
+            primary.serial().wait_number(64)
+            primary.create_relationship(guest.uuid, replica, RecoveryServerPortNumber=relay.port, CompressionEnabled=False)
+            yield primary, replica, guest, relay
+        finally:
+            relay.close()
+
+
+def begin(host, method, uuid, **parameters):
+    """The job of a method that lasts as long as its copy; it is not waited for."""
+    result = host.api.invoke(host.api.enumerate("Msvm_ReplicationService")[0], method,
+                             {"ComputerSystem": host.vm_epr(uuid), "StartTime": None, **parameters})
+    assert result.return_value == hosts.JOB_STARTED, result.message
+    return result.job
+
+
+def begin_first_copy(host, uuid):
+    return begin(host, "StartReplication", uuid, InitialReplicationType=1, InitialReplicationExportLocation=None)
+
+
+def check_ended(host, job, state):
+    hosts.wait_for(lambda: host.api.get(job).number("JobState") == state, "the end of the job")
+    assert "cancelled" in host.api.get(job)["ErrorDescription"]
+
+
+def some_passed(relay):
+    start = relay.forward_bytes
+    hosts.wait_for(lambda: relay.forward_bytes > start + 50_000, "some of the copy")
+
+
+def test_a_first_copy_and_a_resynchronization():
+    with pair_over_relay() as (primary, replica, guest, relay):
+        uuid = guest.uuid
+        primary.change_state(uuid, CANCEL_INITIAL, INVALID_STATE)  # there is none
+        job = begin_first_copy(primary, uuid)
+        some_passed(relay)
+        assert primary.api.get(job).properties["Cancellable"]
+        found = primary.api.get(job)
+        assert primary.api.invoke(found, "RequestStateChange", {"RequestedState": JOB_TERMINATE}).return_value in (0, 4096)
+        check_ended(primary, job, JOB_TERMINATED)
+        assert primary.state(uuid) == hosts.READY
+
+        begin_first_copy(primary, uuid)
+        some_passed(relay)
+        primary.change_state(uuid, SUSPEND)
+        primary.change_state(uuid, CANCEL_RESYNC, INVALID_STATE)
+        primary.change_state(uuid, CANCEL_INITIAL)
+        assert primary.state(uuid) == hosts.READY
+
+        relay.rate = None
+        job = begin_first_copy(primary, uuid)
+        primary.wait_state(uuid, hosts.REPLICATING)
+        written = primary.serial().reached()
+        replica.wait_replication(uuid, 2)
+        primary.change_state(uuid, CANCEL_INITIAL, INVALID_STATE)  # it is complete
+        assert primary.api.get(job).number("JobState") == 7
+
+        primary.change_state(uuid, SUSPEND)
+        relay.rate = SLOW / 20
+        job = begin(primary, "Resynchronize", uuid)
+        hosts.wait_for(lambda: replica.state(uuid) == hosts.RESYNCHRONIZING or primary.state(uuid) == hosts.RESYNCHRONIZING, "its begin")
+        primary.change_state(uuid, CANCEL_RESYNC)
+        check_ended(primary, job, 10)
+        assert primary.state(uuid) == hosts.WAITING_RESYNC
+        hosts.wait_for(lambda: "one was cancelled" in primary.health_issues(uuid), "a word about it")
+        relay.rate = None
+        primary.restart()
+        hosts.wait_for(lambda: "one was cancelled" in primary.health_issues(uuid), "the same after a restart")
+        assert primary.state(uuid) == hosts.WAITING_RESYNC, "it started by itself"
+        replica.failover(uuid)
+        assert replica.check_disks().last >= written
+        replica.revert(uuid)
+
+        begin(primary, "Resynchronize", uuid)
+        primary.wait_state(uuid, hosts.REPLICATING)
+        written = primary.serial().reached()
+        replica.wait_replication(uuid, 2)
+        replica.failover(uuid)
+        verdict = replica.check_disks()
+        assert verdict.whole and verdict.last >= written, f"{written} was written, the copy says {verdict}"
+
+
+if __name__ == "__main__":
+    tap.run()
