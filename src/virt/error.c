@@ -28,6 +28,7 @@ static const struct {
     { "\"write\" lock", VIRT_ERROR_LOCKED },
     { "\"consistent read\" lock", VIRT_ERROR_LOCKED },
     { "another process using the image", VIRT_ERROR_LOCKED },
+    { "Source and target image have different sizes", VIRT_ERROR_BUSY }, /* a disk has just grown */
     { "has a blockjob assigned", VIRT_ERROR_BUSY },
     { "active block job", VIRT_ERROR_BUSY },
     { "cannot acquire state change lock", VIRT_ERROR_BUSY },

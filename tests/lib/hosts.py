@@ -256,7 +256,7 @@ class Host:
     def environment():
         """Sanitizers with less memory than they take by themselves: each program that the daemon starts begins with a copy of its tables."""
         suppressions = f"suppressions={os.path.join(HERE, 'lsan.supp')}:print_suppressions=0"
-        return dict(os.environ, LSAN_OPTIONS=suppressions, ASAN_OPTIONS="quarantine_size_mb=16:malloc_context_size=8")
+        return dict(os.environ, LSAN_OPTIONS=suppressions, ASAN_OPTIONS="quarantine_size_mb=64:malloc_context_size=8")
 
     def _answers(self):
         assert self.process.poll() is None, f"virt-replicad of {self.name} ended at start with {self.process.returncode}"
