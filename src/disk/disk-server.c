@@ -60,7 +60,7 @@ describe_backing(const DiskServerImage *image)
 {
     g_autofree char *path = tool_absolute_path(image->backing_path);
     JsonObject *file = tool_file_node(path, NULL, NODE_READ_ONLY);
-    return tool_format_node(image->backing_format, NULL, file, NODE_READ_ONLY);
+    return tool_format_node(image->backing_format, NULL, file, NODE_READ_ONLY | (image->follow_header ? NODE_FOLLOW_HEADER : 0));
 }
 
 static void
@@ -68,6 +68,8 @@ add_image(GPtrArray *argv, unsigned i, const DiskServerImage *image, NodeFlags f
 {
     g_autofree char *path = tool_absolute_path(image->path);
     g_autofree char *node_name = format_node_name(i);
+    if (image->follow_header && image->backing_path == NULL)
+        flags |= NODE_FOLLOW_HEADER;
     JsonObject *node = tool_format_node(image->format, node_name, tool_file_node(path, NULL, flags), flags);
     if (image->backing_path != NULL)
         json_object_set_object_member(node, "backing", describe_backing(image));
@@ -166,19 +168,24 @@ disk_server_start_bitmap(const char *run_folder, const char *path, const char *b
 }
 
 void
-disk_server_stop(DiskServer *self)
+disk_server_leave(DiskServer *self)
 {
     if (self == NULL)
         return;
-    g_autoptr(GError) error = NULL;
-    if (self->pidfd >= 0) {
-        if (!server_process_end(&self->files, self->pidfd, &error))
-            log_error("disk", NULL, "%s", error->message);
+    if (self->pidfd >= 0)
         close(self->pidfd);
-    }
     server_files_clear(&self->files);
     g_ptr_array_unref(self->ids);
     g_free(self);
+}
+
+void
+disk_server_stop(DiskServer *self)
+{
+    g_autoptr(GError) error = NULL;
+    if (self != NULL && self->pidfd >= 0 && !server_process_end(&self->files, self->pidfd, &error))
+        log_error("disk", NULL, "%s", error->message);
+    disk_server_leave(self);
 }
 
 const char *

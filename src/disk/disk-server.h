@@ -15,8 +15,11 @@ typedef struct {
     const char *path;   /* image */
     const char *format; /* "qcow2" or "raw": always named, never probed */
     /* (nullable) what the image is an overlay of: opened read-only, with its format. Whatever image file the header of
-     * an image names is never opened: without these an overlay reads as zeroes where it holds nothing. */
+     * an image names is not opened: without these an overlay reads as zeroes where it holds nothing. */
     const char *backing_path, *backing_format;
+    /* Only for an image that the administrator of this host made: the backing files that its header, or that of the one in
+     * @backing_path, names are opened, too. */
+    bool follow_header;
 } DiskServerImage;
 
 typedef struct DiskServer DiskServer;
@@ -38,6 +41,8 @@ DiskServer *disk_server_start(const char *run_folder, const DiskServerImage *ima
  * nothing. DISK_ERROR_MISSING when there is no such bitmap or it is inconsistent (as it is while the VM runs). */
 #define DISK_SERVER_BITMAP_EXPORT "disk"
 DiskServer *disk_server_start_bitmap(const char *run_folder, const char *path, const char *bitmap, GError **error);
+/* Forgets the process, which goes on; disk_server_end_left_over() ends it. NULL is fine. */
+void        disk_server_leave(DiskServer *self);
 /* Closes the images, which flushes them and stores their bitmaps, ends the process and waits for its end. NULL is fine. */
 void        disk_server_stop(DiskServer *self);
 const char *disk_server_socket(const DiskServer *self);

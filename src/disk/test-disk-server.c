@@ -403,6 +403,55 @@ test_foreign_process_is_spared(TestDisk *test, gconstpointer data)
     g_assert_true(disk_server_is_alive(server));
 }
 
+/* What is left goes on holding the image until its folder's server is ended. */
+static void
+test_left(TestDisk *test, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *other = second_run_folder(test);
+    make_image(test->image);
+    disk_server_leave(test_disk_serve(test, test->image, "qcow2", false));
+    const DiskServerImage image = { .id = "vda", .path = test->image, .format = "qcow2" };
+    g_assert_null(disk_server_start(other, &image, 1, true, &error));
+    g_assert_error(error, DISK_ERROR, DISK_ERROR_LOCKED);
+    g_clear_error(&error);
+    disk_server_end_left_over(test->run, &error);
+    g_assert_no_error(error);
+    g_autoptr(DiskServer) server = disk_server_start(other, &image, 1, true, &error);
+    g_assert_no_error(error);
+}
+
+/* Only where it is asked for: below the image itself, and below the one that it is an overlay of. */
+static void
+test_header_is_followed_when_asked(TestDisk *test, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *middle = g_build_filename(test->folder, "middle", NULL), *top = g_build_filename(test->folder, "top", NULL);
+    make_image(test->image);
+    DiskServer *writer = test_disk_serve(test, test->image, "qcow2", true);
+    DiskClient *client = test_disk_connect(test, writer);
+    test_pattern_write(client, MIB, MIB, SEED);
+    disk_client_free(client);
+    disk_server_stop(writer);
+    image_create_overlay(middle, test->image, "qcow2", 4 * MIB, &error);
+    g_assert_no_error(error);
+    image_create_overlay(top, middle, "qcow2", 4 * MIB, &error);
+    g_assert_no_error(error);
+    const DiskServerImage images[] = {
+        { .id = "vda", .path = middle, .format = "qcow2", .follow_header = true },
+        { .id = "vda", .path = top, .format = "qcow2", .backing_path = middle, .backing_format = "qcow2", .follow_header = true },
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(images); i++) {
+        g_autoptr(DiskServer) server = disk_server_start(test->run, &images[i], 1, true, &error);
+        g_assert_no_error(error);
+        g_autoptr(DiskClient) reader = test_disk_connect(test, server);
+        g_autofree uint8_t *buffer = g_malloc(MIB);
+        disk_client_read(reader, MIB, buffer, MIB, &error);
+        g_assert_no_error(error);
+        test_pattern_check(buffer, MIB, MIB, SEED);
+    }
+}
+
 static void
 test_no_descriptor_leaks(TestDisk *test, gconstpointer data)
 {
@@ -458,6 +507,8 @@ main(int argc, char **argv)
     test_disk_add("/disk-server/outlives-its-parent", test_left_over);
     test_disk_add("/disk-server/left-over-without-pid-file", test_left_over_without_pid_file);
     test_disk_add("/disk-server/foreign-process-is-spared", test_foreign_process_is_spared);
+    test_disk_add("/disk-server/one-that-is-left-goes-on", test_left);
+    test_disk_add("/disk-server/header-is-followed-when-asked", test_header_is_followed_when_asked);
     test_disk_add("/disk-server/no-descriptor-leaks", test_no_descriptor_leaks);
     test_disk_add("/disk-server/cannot-start", test_cannot_start);
     return g_test_run();

@@ -184,6 +184,19 @@ virt_host_undefine(VirtHost *self, const char *uuid, GError **error)
 }
 
 static int
+displace(virDomainPtr domain)
+{
+    return virDomainUndefineFlags(domain, VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA | VIR_DOMAIN_UNDEFINE_KEEP_NVRAM |
+                                  VIR_DOMAIN_UNDEFINE_KEEP_TPM);
+}
+
+bool
+virt_host_displace(VirtHost *self, const char *uuid, GError **error)
+{
+    return operate(self, uuid, displace, "undefined", error);
+}
+
+static int
 discard(virDomainPtr domain)
 {
     return virDomainUndefineFlags(domain, VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA |

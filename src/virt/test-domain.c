@@ -92,6 +92,31 @@ test_disks_say_what_cannot_be_tracked(void)
     test_guest_remove(bed, uuid);
 }
 
+/* The state of an encrypted TPM is in no copy. */
+static void
+test_a_displaced_vm_keeps_its_tpm(void)
+{
+    static const char tpm[] = "<tpm model='tpm-tis'><backend type='emulator' version='2.0'/></tpm>";
+    g_autoptr(GError) error = NULL;
+    g_autofree char *folder = NULL;
+    g_autofree char *uuid = test_guest_define(bed, "sealed", tpm);
+    g_assert_true(virt_host_tpm_folder(bed->host, uuid, &folder, &error));
+    g_assert_no_error(error);
+    g_autofree char *state = g_build_filename(folder, "tpm2-00.permall", NULL);
+    g_assert_cmpint(g_mkdir_with_parents(folder, 0700), ==, 0);
+    g_assert_true(g_file_set_contents(state, "sealed", -1, NULL));
+    g_autofree char *xml = virt_host_xml(bed->host, uuid, &error);
+    virt_host_displace(bed->host, uuid, &error);
+    g_assert_no_error(error);
+    g_assert_null(virt_host_find(bed->host, uuid, NULL));
+    g_assert_true(g_file_test(state, G_FILE_TEST_EXISTS));
+    virt_host_define(bed->host, xml, &error);
+    g_assert_no_error(error);
+    virt_host_undefine(bed->host, uuid, &error);
+    g_assert_no_error(error);
+    g_assert_false(g_file_test(state, G_FILE_TEST_EXISTS));
+}
+
 static void
 test_an_image_that_is_open_elsewhere_does_not_start(void)
 {
@@ -251,6 +276,7 @@ main(int argc, char **argv)
     g_test_add_func("/domain/disks-say-what-cannot-be-tracked", test_disks_say_what_cannot_be_tracked);
     g_test_add_func("/domain/an-image-that-is-open-elsewhere-does-not-start",
                     test_an_image_that_is_open_elsewhere_does_not_start);
+    g_test_add_func("/domain/a-displaced-vm-keeps-its-tpm", test_a_displaced_vm_keeps_its_tpm);
     g_test_add_func("/domain/a-rebuilt-definition-is-accepted-and-starts", test_a_rebuilt_definition_is_accepted_and_starts);
     g_test_add_func("/domain/a-lost-connection-comes-back", test_a_lost_connection_comes_back);
     int status = g_test_run();

@@ -79,6 +79,8 @@ GPtrArray  *virt_host_disks(VirtHost *self, const char *uuid, GError **error); /
 GPtrArray  *virt_host_interfaces(VirtHost *self, const char *uuid, GError **error);
 bool        virt_host_define(VirtHost *self, const char *xml, GError **error);
 bool        virt_host_undefine(VirtHost *self, const char *uuid, GError **error); /* with checkpoint metadata; keeps NVRAM */
+/* Undefines a VM that gets another definition at once: the state of an emulated TPM stays, too. */
+bool        virt_host_displace(VirtHost *self, const char *uuid, GError **error);
 /* Powers the VM off, whatever it does, and undefines it with all that libvirt keeps of it: saved state, snapshots' and checkpoints'
  * metadata; no disks. True when there is none. */
 bool        virt_host_discard(VirtHost *self, const char *uuid, GError **error);
