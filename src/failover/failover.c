@@ -204,6 +204,8 @@ fail_over(Member *member, Job *job, const StoreRelationship *row, const char *po
     if (chain == NULL)
         return false;
     job_set_percent(job, 40);
+    if (!replica_settle(member->replica, false, error))
+        return false;
     replica_close_disks(member->replica);
     g_autofree char *run = failover_run_folder(member);
     if (!failover_check_is_off(member, error) ||
@@ -347,7 +349,9 @@ revert_job(Member *member, Job *job, void *data, GError **error)
     if (!check_overlays_used(member, error) || !restore_replica(member, error))
         return false;
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
-    if (!set_state(member, row->resync_passes > 0 ? STATE_RESYNCHRONIZING : STATE_REPLICATING, error))
+    /* A primary that was turned into a replica waits for its first pass yet. */
+    bool resync = row->resync_passes > 0 || row->resume_state == STATE_RESYNCHRONIZING;
+    if (!set_state(member, resync ? STATE_RESYNCHRONIZING : STATE_REPLICATING, error))
         return false;
     log_notice("failover", row->vm_name, "reverted; replication goes on");
     return true;

@@ -144,6 +144,7 @@ make_image(const StoreRelationship *row, OverlayPlace place, const char *id, con
     g_autofree char *base = replica_disk_path(row->folder, id);
     g_autofree char *overlay = overlay_path(row, place, id);
     return size_at_point(header, id, base, &size, error) && durable_unlink(overlay, error) &&
+           (place == OVERLAY_TEST || replica_failover_size_write(row->folder, id, size, error)) &&
            image_create_overlay(overlay, base, "qcow2", size, error) &&
            (place == OVERLAY_TEST || image_bitmap_add(overlay, OVERLAY_CHECKPOINT, error));
 }
@@ -180,7 +181,8 @@ write_undo(const ReplicationContext *context, const StoreRelationship *row, Over
         g_ptr_array_add(paths, overlay);
         g_ptr_array_add(paths, base);
         images[i] = (DiskServerImage){ .id = ids[i], .path = overlay, .format = "qcow2", .backing_path = base,
-                                       .backing_format = "qcow2" };
+                                       .backing_format = "qcow2",
+                                       .follow_header = replica_disk_is_adopted(row->folder, ids[i]) };
     }
     g_autofree char *blobs = blob_folder(row, place);
     DiskTarget *disks = disk_target_open(context, run_folder, images, n, blobs, error);

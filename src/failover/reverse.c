@@ -27,8 +27,29 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Reverse, reverse_clear)
 
 /* ---- the row ---- */
 
+static char *
+lineage_key(const char *vm_uuid)
+{
+    return g_strconcat("reversal-lineage:", vm_uuid, NULL);
+}
+
+/* The line of history that begins with the reversal. The other host takes it up before this one does, so that a reversal from the same
+ * state that is asked for again, after a restart too, comes with the same. (transfer full) */
+static char *
+next_lineage(const ReplicationContext *context, const StoreRelationship *row, GError **error)
+{
+    g_autofree char *key = lineage_key(row->vm_uuid), *noted = store_value(context->store, key, NULL);
+    g_autofree char *state = g_strdup_printf("%s %" G_GUINT64_FORMAT " ", row->lineage, row->applied);
+    if (noted != NULL && g_str_has_prefix(noted, state) && g_uuid_string_is_valid(noted + strlen(state)))
+        return g_strdup(noted + strlen(state));
+    g_autofree char *lineage = g_uuid_string_random();
+    g_autofree char *text = g_strconcat(state, lineage, NULL);
+    return store_value_set(context->store, key, text, error) ? g_steal_pointer(&lineage) : NULL;
+}
+
+/* Takes @lineage. */
 static StoreRelationship *
-next_row(const StoreRelationship *row, const RelationshipSettings *settings)
+next_row(const StoreRelationship *row, const RelationshipSettings *settings, char *lineage)
 {
     StoreRelationship *next = store_relationship_copy(row);
     next->mode = MODE_PRIMARY;
@@ -40,7 +61,7 @@ next_row(const StoreRelationship *row, const RelationshipSettings *settings)
     next->resync_passes = 0;
     next->declared_bytes = 0;
     g_free(next->lineage);
-    next->lineage = g_uuid_string_random();
+    next->lineage = lineage;
     g_free(next->settings);
     next->settings = relationship_settings_to_json(settings);
     char **gone[] = { &next->peer, &next->checkpoint, &next->pass_token, &next->failover_point, &next->blob_hash };
@@ -64,6 +85,20 @@ ask(Reverse *self, bool check_only, LinkPosition *ret_position, GError **error)
     return good;
 }
 
+/* From here on the other host may be the replica already, whatever the answer. */
+static bool
+turn_other(Reverse *self, LinkPosition *ret_position, GError **error)
+{
+    g_autoptr(GError) cause = NULL;
+    if (ask(self, false, ret_position, &cause))
+        return true;
+    if (g_error_matches(cause, LINK_ERROR, LINK_ERROR_UNREACHABLE))
+        g_prefix_error(&cause, "no answer of '%s', which may have become the replica all the same; ask for the reversal again: ",
+                       self->settings->recovery_connection_point);
+    g_propagate_error(error, g_steal_pointer(&cause));
+    return false;
+}
+
 static bool
 add_changes(Reverse *self, PlanDisk *disk, GError **error)
 {
@@ -81,8 +116,31 @@ add_changes(Reverse *self, PlanDisk *disk, GError **error)
     return true;
 }
 
+/* An area that the disk did not have at the failover came up without a bit in the bitmap: the plan is for the smaller disk, and the first
+ * pass adds what it has grown by. */
+static bool
+plan_changes(Reverse *self, Plan *plan, const VirtDisk *disk, GError **error)
+{
+    uint64_t at_failover;
+    if (!replica_failover_size_read(self->next->folder, disk->target, &at_failover, error))
+        return false;
+    PlanDisk *planned = plan_add_disk(plan, disk->target, MIN(disk->size_bytes, at_failover));
+    extent_set_clear(planned->todo);
+    return add_changes(self, planned, error);
+}
+
+static bool
+sizes_known(Reverse *self)
+{
+    uint64_t size;
+    bool known = true;
+    for (char **id = self->settings->included_disks; *id != NULL; id++)
+        known &= replica_failover_size_read(self->next->folder, *id, &size, NULL);
+    return known;
+}
+
 /* What the first pass starts from: what the former primary has written, and then all since the failover, which is in the bitmap. Where
- * either is unknown, both sides are compared. */
+ * anything of it is unknown, both sides are compared. */
 static bool
 make_plan(Reverse *self, bool changes_known, GError **error)
 {
@@ -90,14 +148,13 @@ make_plan(Reverse *self, bool changes_known, GError **error)
     g_autoptr(GPtrArray) disks = virt_host_disks(context->virt, self->next->vm_uuid, error);
     if (disks == NULL)
         return false;
+    changes_known = changes_known && sizes_known(self);
     g_autoptr(Plan) plan = plan_new(!changes_known, changes_known ? OVERLAY_CHECKPOINT : NULL);
     for (guint i = 0; changes_known && i < disks->len; i++) {
         const VirtDisk *disk = g_ptr_array_index(disks, i);
         if (!g_strv_contains((const char *const *)self->settings->included_disks, disk->target))
             continue;
-        PlanDisk *planned = plan_add_disk(plan, disk->target, disk->size_bytes);
-        extent_set_clear(planned->todo);
-        if (!add_changes(self, planned, error))
+        if (!plan_changes(self, plan, disk, error))
             return false;
     }
     return primary_save_plan(context, self->next->vm_uuid, plan, error);
@@ -140,11 +197,14 @@ reverse_job(Member *member, Job *job, void *data, GError **error)
     self.settings->included_disks = replica_folder_disks(row->folder, error);
     if (self.settings->included_disks == NULL)
         return false;
-    self.next = next_row(row, self.settings);
+    char *lineage = next_lineage(&member->service->context, row, error);
+    if (lineage == NULL)
+        return false;
+    self.next = next_row(row, self.settings, lineage);
     self.client = primary_connect_peer(&member->service->context, self.settings, NULL, error);
     /* Nothing is given up for a reversal that the other host would refuse. */
     return self.client != NULL && ask(&self, true, &position, error) && commit_first(member, job, error) &&
-           ask(&self, false, &position, error) && make_plan(&self, position.changes_known, error) && become_primary(&self, error);
+           turn_other(&self, &position, error) && make_plan(&self, position.changes_known, error) && become_primary(&self, error);
 }
 
 static void

@@ -115,10 +115,12 @@ exceeds(ReplicationService *self, const char *allowed_primary, const char *optio
     return false;
 }
 
+/* @more: bytes that no row has yet */
 static bool
-check_size(ReplicationService *self, const char *allowed_primary, const EntryLimits *limits, const GPtrArray *rows, GError **error)
+check_size(ReplicationService *self, const char *allowed_primary, const EntryLimits *limits, const GPtrArray *rows, uint64_t more,
+           GError **error)
 {
-    uint64_t declared = 0;
+    uint64_t declared = more;
     for (guint i = 0; i < rows->len; i++)
         declared += ((StoreRelationship *)g_ptr_array_index(rows, i))->declared_bytes;
     if (limits->size_bytes == 0 || declared <= limits->size_bytes)
@@ -129,16 +131,31 @@ check_size(ReplicationService *self, const char *allowed_primary, const EntryLim
     return exceeds(self, allowed_primary, "--max-size SIZE", what, error);
 }
 
+static bool
+check_number(ReplicationService *self, const char *allowed_primary, const EntryLimits *limits, unsigned number, GError **error)
+{
+    if (limits->vms == 0 || number <= limits->vms)
+        return true;
+    g_autofree char *what = g_strdup_printf("allows %u replica VMs, and there are so many", limits->vms);
+    return exceeds(self, allowed_primary, "--max-vms N", what, error);
+}
+
 bool
 entry_limits_check_new(ReplicationService *self, Member *member, GError **error)
 {
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
     EntryLimits limits = limits_of_entry(self, row->peer);
     g_autoptr(GPtrArray) rows = replicas_of_entry(self, row->peer);
-    if (limits.vms == 0 || rows->len <= limits.vms)
-        return check_size(self, row->peer, &limits, rows, error);
-    g_autofree char *what = g_strdup_printf("allows %u replica VMs, and there are so many", limits.vms);
-    return exceeds(self, row->peer, "--max-vms N", what, error);
+    return check_number(self, row->peer, &limits, rows->len, error) && check_size(self, row->peer, &limits, rows, 0, error);
+}
+
+bool
+entry_limits_check_turn(ReplicationService *self, const char *allowed_primary, uint64_t bytes, GError **error)
+{
+    EntryLimits limits = limits_of_entry(self, allowed_primary);
+    g_autoptr(GPtrArray) rows = replicas_of_entry(self, allowed_primary);
+    return check_number(self, allowed_primary, &limits, rows->len + 1, error) &&
+           check_size(self, allowed_primary, &limits, rows, bytes, error);
 }
 
 static bool
@@ -148,7 +165,7 @@ check_declared(void *opaque, GError **error)
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
     EntryLimits limits = limits_of_entry(member->service, row->peer);
     g_autoptr(GPtrArray) rows = replicas_of_entry(member->service, row->peer);
-    return check_size(member->service, row->peer, &limits, rows, error);
+    return check_size(member->service, row->peer, &limits, rows, 0, error);
 }
 
 static bool

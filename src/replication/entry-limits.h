@@ -19,5 +19,8 @@ bool entry_limits_parse(const char *text, EntryLimits *ret_limits, GError **erro
 /* May @member, which is new and counts already, be a replica of its entry? LINK_ERROR_NO_SPACE says what to change. */
 bool entry_limits_check_new(ReplicationService *self, Member *member, GError **error);
 
+/* May a primary with disks of @bytes become one more replica of the entry? LINK_ERROR_NO_SPACE as above. */
+bool entry_limits_check_turn(ReplicationService *self, const char *allowed_primary, uint64_t bytes, GError **error);
+
 /* What replica_receive() asks. @member is borrowed. */
 ReplicaLimits entry_limits_of(Member *member);

@@ -86,7 +86,7 @@ is_bound(ReplicationService *self, const StoreRelationship *row, const Authoriza
 {
     if (g_ascii_strcasecmp(row->peer != NULL ? row->peer : "", entry->allowed_primary) == 0)
         return true;
-    if (entry->trust_group == NULL || entry->trust_group[0] == '\0')
+    if (row->peer == NULL || entry->trust_group == NULL || entry->trust_group[0] == '\0')
         return false;
     g_autoptr(GPtrArray) entries = replication_service_entries(self);
     for (guint i = 0; i < entries->len; i++) {

@@ -7,10 +7,16 @@
 
 /* ---- the lock ---- */
 
+char *
+primary_lock_folder(const ReplicationContext *context, const char *vm_uuid)
+{
+    return g_strdup_printf("%s/" PRIMARY_LOCK_PREFIX "%.13s", context->run_folder, vm_uuid);
+}
+
 static char *
 lock_folder(const Primary *self)
 {
-    return g_strdup_printf("%s/l-%.13s", self->context->run_folder, relationship_vm(self->relationship));
+    return primary_lock_folder(self->context, relationship_vm(self->relationship));
 }
 
 /* A storage daemon has the images open for reading: QEMU's image lock then lets nobody open them for writing, so that the VM does not
@@ -43,6 +49,12 @@ void
 primary_unlock(Primary *self)
 {
     g_clear_pointer(&self->lock, disk_server_stop);
+}
+
+void
+primary_leave_lock(Primary *self)
+{
+    g_clear_pointer(&self->lock, disk_server_leave);
 }
 
 bool

@@ -47,6 +47,11 @@ void primary_prepare(Primary *self);
 /* Keeps the VM from being started by anybody, and lets go again. */
 bool primary_lock(Primary *self, GError **error);
 void primary_unlock(Primary *self);
+/* The lock is somebody else's to end: by disk_server_end_left_over() in primary_lock_folder(). */
+void primary_leave_lock(Primary *self);
+/* Sockets and pid file of the lock's storage daemon; (transfer full) */
+#define PRIMARY_LOCK_PREFIX "l-"
+char *primary_lock_folder(const ReplicationContext *context, const char *vm_uuid);
 /* At start: a VM that was locked is locked again. */
 bool primary_recover(Primary *self, GError **error);
 

@@ -132,7 +132,8 @@ replica_apply_source(Replica *self, ChangeLogSource log, GError **error)
     g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
     ChangeLogTarget target = disk_target_as_target(self->disks);
     SpaceWatch watch;
-    if (!space_watch_begin(&watch, self->context, row->folder, NULL, error))
+    g_auto(GStrv) places = space_disk_places(row->folder, error);
+    if (places == NULL || !space_watch_begin_disks(&watch, self->context, row->folder, places, error))
         return false;
     disk_target_watch(self->disks, &watch);
     bool good = change_log_apply(log, &target, error);
@@ -237,7 +238,7 @@ replica_apply_pending(Replica *self, GError **error)
 {
     g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
     if (row->test_stage == TEST_NONE)
-        return replica_apply_received(self, error);
+        return replica_settle(self, false, error) && replica_apply_received(self, error);
     return row->test_stage != TEST_MADE || replica_open_fence(self, error);
 }
 

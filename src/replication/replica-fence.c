@@ -25,7 +25,8 @@ replica_open_fence(Replica *self, GError **error)
         g_ptr_array_add(paths, overlay);
         g_ptr_array_add(paths, base);
         images[i] = (DiskServerImage){ .id = ids[i], .path = overlay, .format = "qcow2", .backing_path = base,
-                                       .backing_format = "qcow2" };
+                                       .backing_format = "qcow2",
+                                       .follow_header = replica_disk_is_adopted(row->folder, ids[i]) };
     }
     g_autofree char *run = replica_run_folder(self->context, row->vm_uuid);
     self->fence = disk_server_start(run, images, n, true, error);

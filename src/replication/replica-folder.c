@@ -31,6 +31,15 @@ replica_disk_adopt(const char *folder, const char *id, const char *path, GError 
     return strcmp(path, own) == 0 ? durable_unlink(elsewhere, error) : durable_replace(elsewhere, path, strlen(path), error);
 }
 
+bool
+replica_disk_is_adopted(const char *folder, const char *id)
+{
+    g_autofree char *elsewhere = file_in(folder, "disks", id, ELSEWHERE_SUFFIX);
+    return g_file_test(elsewhere, G_FILE_TEST_EXISTS);
+}
+
+/* ---- the turn of a primary ---- */
+
 static char *
 changes_path(const char *folder, const char *id)
 {
@@ -70,15 +79,63 @@ replica_changes_read(const char *folder, const char *id, uint64_t offset, uint64
 }
 
 bool
+replica_turn_note(const char *folder, const char *fact, const char *text, GError **error)
+{
+    g_autofree char *path = file_in(folder, "reversed", fact, ""), *parent = g_path_get_dirname(path);
+    return durable_mkdir(parent, error) && durable_replace(path, text, strlen(text), error);
+}
+
+bool
+replica_turn_unnote(const char *folder, const char *fact, GError **error)
+{
+    g_autofree char *path = file_in(folder, "reversed", fact, "");
+    return durable_unlink(path, error);
+}
+
+char *
+replica_turn_fact(const char *folder, const char *fact)
+{
+    g_autofree char *path = file_in(folder, "reversed", fact, "");
+    char *text = NULL;
+    return g_file_get_contents(path, &text, NULL, NULL) ? text : NULL;
+}
+
+bool
+replica_turn_forget(const char *folder, GError **error)
+{
+    g_autofree char *path = g_build_filename(folder, "reversed", NULL);
+    return durable_remove_tree(path, error);
+}
+
+/* What is in "failover" may be in use, firmware variables above all; the next failover replaces it. */
+bool
 replica_folder_clear(const char *folder, GError **error)
 {
-    static const char *const parts[] = { "blobs", "staging", "undo", "failover", "reversed" };
+    static const char *const parts[] = { "blobs", "staging", "undo", "reversed" };
     for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
         g_autofree char *path = g_build_filename(folder, parts[i], NULL);
         if (!durable_remove_tree(path, error))
             return false;
     }
     return replica_folder_make(folder, error);
+}
+
+bool
+replica_failover_size_write(const char *folder, const char *id, uint64_t size_bytes, GError **error)
+{
+    g_autofree char *path = file_in(folder, "sizes", id, ""), *parent = g_path_get_dirname(path);
+    g_autofree char *text = g_strdup_printf("%" PRIu64 "\n", size_bytes);
+    return durable_mkdir(parent, error) && durable_replace(path, text, strlen(text), error);
+}
+
+bool
+replica_failover_size_read(const char *folder, const char *id, uint64_t *ret_size_bytes, GError **error)
+{
+    g_autofree char *path = file_in(folder, "sizes", id, "");
+    g_autofree char *text = NULL;
+    if (!g_file_get_contents(path, &text, NULL, error))
+        return false;
+    return g_ascii_string_to_unsigned(g_strstrip(text), 10, 1, G_MAXINT64, ret_size_bytes, error);
 }
 
 char *
@@ -192,8 +249,17 @@ replica_folder_disks(const char *folder, GError **error)
             g_ptr_array_add(ids, g_strndup(name, strlen(name) - strlen(suffix)));
     }
     g_ptr_array_sort(ids, compare_names);
-    g_ptr_array_add(ids, NULL);
-    return (char **)g_ptr_array_steal(ids, NULL);
+    /* An image of that name may lie beside the one elsewhere that is the disk. */
+    g_autoptr(GPtrArray) once = g_ptr_array_new();
+    for (guint i = 0; i < ids->len; i++) {
+        char *id = g_ptr_array_index(ids, i);
+        if (once->len > 0 && strcmp(id, g_ptr_array_index(once, once->len - 1)) == 0)
+            g_free(id);
+        else
+            g_ptr_array_add(once, id);
+    }
+    g_ptr_array_add(once, NULL);
+    return (char **)g_ptr_array_steal(once, NULL);
 }
 
 static char *

@@ -4,8 +4,11 @@
  *   FOLDER/disks/ID.path                or where it is: an image of a VM that was the primary here before
  *   FOLDER/reversed/from                the history that such a VM had
  *   FOLDER/reversed/ID.bits             what a VM that was the primary here had written when it became the replica
+ *   FOLDER/reversed/known               these tell all that it has written
+ *   FOLDER/reversed/settled             it is defined as a replica, and its images are this replica's
  *   FOLDER/failover/ID.qcow2            what a failed-over VM runs on: an overlay of it
  *   FOLDER/failover/blobs/NAME          blobs of the point that was failed over to
+ *   FOLDER/sizes/ID                     bytes that the disk had at that point
  *   FOLDER/test/ID.qcow2, blobs/NAME    the same of a test failover
  *   FOLDER/blobs/NAME                   domain XML, firmware variables, TPM state: latest
  *   FOLDER/staging/POSITION.log         received, not yet applied
@@ -25,11 +28,26 @@
 char *replica_disk_path(const char *folder, const char *id);
 /* Makes the image at @path the replica's disk @id. */
 bool  replica_disk_adopt(const char *folder, const char *id, const char *path, GError **error);
+/* Is it such an image? Its backing files are those that its header names. */
+bool  replica_disk_is_adopted(const char *folder, const char *id);
 /* A bit for each CHANGE_LOG_GRAIN of a disk. @offset must be a multiple of 8 grains; appends to @bits. */
 bool  replica_changes_write(const char *folder, const char *id, const ExtentSet *changes, uint64_t size_bytes, GError **error);
 bool  replica_changes_read(const char *folder, const char *id, uint64_t offset, uint64_t length, GByteArray *bits, GError **error);
-/* Empties all but the disks. */
+/* Facts about the turn of a primary into a replica. */
+#define TURN_FROM    "from" /* with the lineage that the primary had; is there from the turn to the end of the resynchronization */
+#define TURN_KNOWN   "known"
+#define TURN_SETTLED "settled"
+bool  replica_turn_note(const char *folder, const char *fact, const char *text, GError **error);
+bool  replica_turn_unnote(const char *folder, const char *fact, GError **error);
+/* Its text; (transfer full)(nullable) */
+char *replica_turn_fact(const char *folder, const char *fact);
+/* All facts and bits. */
+bool  replica_turn_forget(const char *folder, GError **error);
+/* Empties what belongs to an earlier replica, but for disks and what a failed-over VM of it is defined on. */
 bool  replica_folder_clear(const char *folder, GError **error);
+/* The size of a disk at the point of a failover; reading it fails when it is not known. */
+bool  replica_failover_size_write(const char *folder, const char *id, uint64_t size_bytes, GError **error);
+bool  replica_failover_size_read(const char *folder, const char *id, uint64_t *ret_size_bytes, GError **error);
 char *replica_overlay_path(const char *folder, const char *id);
 char *replica_blob_folder(const char *folder);
 char *replica_failover_blob_folder(const char *folder);

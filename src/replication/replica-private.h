@@ -23,6 +23,7 @@ struct Replica {
 
     /* under the relationship's work or operation */
     bool               checked;       /* what is on disk is what the store says */
+    bool               settled;       /* nothing is left to do of a turn from primary into replica */
     DiskTarget        *disks;
     DiskServer        *fence;         /* in their place while a test failover runs */
     ChangeLogCaptured *captured;      /* what the undo logs from captured_base on hold */
@@ -34,6 +35,8 @@ struct Replica {
 
 /* Is what is on disk what the store says? Nothing opens the disks before this was true once. */
 bool replica_check_folder(Replica *self, GError **error);
+/* Is the VM defined on the overlays of the replica? */
+bool replica_is_on_overlays(const ReplicationContext *context, const StoreRelationship *row);
 /* Gives the domain its new definition when an applied log brought one. */
 void replica_redefine_if_changed(Replica *self, const StoreRelationship *row);
 /* What the disks hold, into the position file. */

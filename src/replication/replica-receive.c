@@ -162,6 +162,16 @@ wait_for_backlog(Replica *self, GError **error)
     return good;
 }
 
+/* Both sides are equal: what this one had written before it became the replica is of no use any more. */
+static void
+forget_turn(Replica *self)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
+    g_autoptr(GError) error = NULL;
+    if (!replica_turn_forget(row->folder, &error))
+        log_warning("replica", row->vm_name, "%s; continuing", error->message);
+}
+
 static bool
 note_received(Replica *self, const ChangeLogHeader *header, const uint8_t *digest, int64_t captured_usec, GError **error)
 {
@@ -195,6 +205,8 @@ note_received(Replica *self, const ChangeLogHeader *header, const uint8_t *diges
     if (!relationship_edit_end(self->relationship, row, error))
         return false;
     relationship_set_captured(self->relationship, captured_usec);
+    if (header->kind == CHANGE_LOG_RESYNC)
+        forget_turn(self);
     return true;
 }
 

@@ -12,12 +12,12 @@
 
 /* Are @wanted bytes above the reserve? @ret_left: how many are. */
 static bool
-look_at_disk(const SpaceWatch *self, uint64_t wanted, uint64_t *ret_left, GError **error)
+look_at(const SpaceWatch *self, const char *folder, uint64_t wanted, uint64_t *ret_left, GError **error)
 {
     struct statvfs fs;
     uint64_t reserve = self->context->storage_reserve_bytes;
-    if (statvfs(self->folder, &fs) < 0) {
-        g_set_error(error, LINK_ERROR, LINK_ERROR_FAILED, "cannot ask for the free space of '%s': %s", self->folder,
+    if (statvfs(folder, &fs) < 0) {
+        g_set_error(error, LINK_ERROR, LINK_ERROR_FAILED, "cannot ask for the free space of '%s': %s", folder,
                     g_strerror(errno));
         return false;
     }
@@ -28,8 +28,23 @@ look_at_disk(const SpaceWatch *self, uint64_t wanted, uint64_t *ret_left, GError
     }
     g_set_error(error, LINK_ERROR, LINK_ERROR_NO_SPACE,
                 "no more than the reserve of %" PRIu64 " MiB is free in '%s' on the replica host; make space there, or lower "
-                "storage-reserve in its virt-replicad.conf", reserve >> 20, self->folder);
+                "storage-reserve in its virt-replicad.conf", reserve >> 20, folder);
     return false;
+}
+
+static bool
+look_at_disk(const SpaceWatch *self, uint64_t wanted, uint64_t *ret_left, GError **error)
+{
+    uint64_t least, left;
+    if (!look_at(self, self->folder, wanted, &least, error))
+        return false;
+    for (const char *const *place = self->more; place != NULL && *place != NULL; place++) {
+        if (!look_at(self, *place, wanted, &left, error))
+            return false;
+        least = MIN(least, left);
+    }
+    *ret_left = least;
+    return true;
 }
 
 static bool
@@ -66,6 +81,30 @@ space_watch_begin(SpaceWatch *self, const ReplicationContext *context, const cha
 {
     *self = (SpaceWatch){ .context = context, .folder = folder, .limits = limits };
     return look(self, 1, error);
+}
+
+bool
+space_watch_begin_disks(SpaceWatch *self, const ReplicationContext *context, const char *folder, char *const *more, GError **error)
+{
+    *self = (SpaceWatch){ .context = context, .folder = folder, .more = (const char *const *)more };
+    return look(self, 1, error);
+}
+
+char **
+space_disk_places(const char *folder, GError **error)
+{
+    g_auto(GStrv) ids = replica_folder_disks(folder, error);
+    if (ids == NULL)
+        return NULL;
+    g_autoptr(GStrvBuilder) places = g_strv_builder_new();
+    for (char **id = ids; *id != NULL; id++) {
+        g_autofree char *path = replica_disk_path(folder, *id), *place = g_path_get_dirname(path);
+        struct stat st;
+        /* A block device is as large as it is. */
+        if (replica_disk_is_adopted(folder, *id) && stat(path, &st) == 0 && S_ISREG(st.st_mode))
+            g_strv_builder_add(places, place);
+    }
+    return g_strv_builder_end(places);
 }
 
 bool

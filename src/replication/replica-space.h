@@ -19,6 +19,7 @@ typedef struct {
 typedef struct {
     const ReplicationContext *context;
     const char          *folder; /* borrowed: on the file system that is watched */
+    const char *const   *more;   /* (nullable), borrowed, NULL at the end: on other file systems that are watched, too */
     const ReplicaLimits *limits; /* (nullable): what is written is staged */
     uint64_t             written, allowed; /* since the last look, and until the next */
 } SpaceWatch;
@@ -29,6 +30,11 @@ uint64_t space_staged_bytes(const char *folder);
 /* LINK_ERROR_NO_SPACE, which says what to do, when nothing may be written now. */
 bool space_watch_begin(SpaceWatch *self, const ReplicationContext *context, const char *folder, const ReplicaLimits *limits,
                        GError **error);
+/* The same for what is written into the replica disks of @folder: some may be images elsewhere, whose folders are in @more, which must
+ * stay as long as @self. */
+bool space_watch_begin_disks(SpaceWatch *self, const ReplicationContext *context, const char *folder, char *const *more, GError **error);
+/* Folders of the replica disks that are files outside of @folder; (transfer full), NULL at the end; NULL with @error */
+char **space_disk_places(const char *folder, GError **error);
 /* May @bytes more be written? */
 bool space_watch_take(SpaceWatch *self, uint64_t bytes, GError **error);
 

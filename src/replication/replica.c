@@ -4,6 +4,7 @@
 #include "replication/disk-target.h"
 #include "replication/grain-hash.h"
 #include "replication/points.h"
+#include "replication/primary.h"
 #include "replication/replica-folder.h"
 #include "replication/replica-making.h"
 #include "util/durable.h"
@@ -82,7 +83,8 @@ replica_open_disks(Replica *self, GError **error)
     g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
     for (unsigned i = 0; i < n; i++) {
         g_ptr_array_add(paths, replica_disk_path(row->folder, ids[i]));
-        images[i] = (DiskServerImage){ .id = ids[i], .path = g_ptr_array_index(paths, i), .format = "qcow2" };
+        images[i] = (DiskServerImage){ .id = ids[i], .path = g_ptr_array_index(paths, i), .format = "qcow2",
+                                       .follow_header = replica_disk_is_adopted(row->folder, ids[i]) };
     }
     g_autofree char *run = replica_run_folder(self->context, row->vm_uuid);
     g_autofree char *blobs = replica_blob_folder(row->folder);
@@ -244,7 +246,8 @@ replica_check_folder(Replica *self, GError **error)
         return true;
     g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
     g_autofree char *run = replica_run_folder(self->context, row->vm_uuid);
-    if (!disk_server_end_left_over(run, error))
+    g_autofree char *lock = primary_lock_folder(self->context, row->vm_uuid);
+    if (!disk_server_end_left_over(run, error) || !disk_server_end_left_over(lock, error))
         return false;
     clean_staging(row);
     if (!points_clean_folder(self->context, row, error) || (row->initial_complete && !check_position_file(row, error)))
@@ -253,8 +256,8 @@ replica_check_folder(Replica *self, GError **error)
     return true;
 }
 
-static bool
-is_on_overlays(const ReplicationContext *context, const StoreRelationship *row)
+bool
+replica_is_on_overlays(const ReplicationContext *context, const StoreRelationship *row)
 {
     g_auto(GStrv) ids = replica_folder_disks(row->folder, NULL);
     g_autoptr(GPtrArray) disks = virt_host_disks(context->virt, row->vm_uuid, NULL);
@@ -271,7 +274,10 @@ bool
 replica_place_domain(const ReplicationContext *context, const StoreRelationship *row, GError **error)
 {
     g_autofree char *blobs = replica_blob_folder(row->folder);
-    virt_host_undefine(context->virt, row->vm_uuid, NULL);
+    g_autoptr(GError) kept = NULL;
+    if (!virt_host_displace(context->virt, row->vm_uuid, &kept) && !g_error_matches(kept, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN))
+        log_warning("replica", row->vm_name, "libvirt keeps what it has about its old definition, such as snapshots: %s; continuing",
+                    kept->message);
     return replica_make_overlays(row, error) && replica_define(context, row, blobs, false, error);
 }
 
@@ -282,22 +288,25 @@ define_if_missing(Replica *self, const StoreRelationship *row, GError **error)
     g_autoptr(GError) cause = NULL;
     g_autoptr(VirtDomain) domain = virt_host_find(self->context->virt, row->vm_uuid, &cause);
     if (domain != NULL)
-        return is_on_overlays(self->context, row) || domain->pid != 0 || replica_place_domain(self->context, row, error);
+        return replica_is_on_overlays(self->context, row) || domain->pid != 0 || replica_place_domain(self->context, row, error);
     if (!g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN)) {
         g_propagate_error(error, g_steal_pointer(&cause));
         return false;
     }
-    g_autofree char *blobs = replica_blob_folder(row->folder);
-    return replica_define(self->context, row, blobs, false, error);
+    return replica_place_domain(self->context, row, error);
 }
 
 bool
 replica_recover(Replica *self, GError **error)
 {
     g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
+    bool away = row->state == STATE_RECOVERED || row->state == STATE_COMMITTED || row->state == STATE_FAILOVER_RUNNING;
+    /* First of all: until it is settled, somebody could start it from the definition that it had as a primary. */
+    if (!away && row->test_stage == TEST_NONE && !replica_settle(self, false, error))
+        return false;
     if (!replica_check_folder(self, error))
         return false;
-    if (row->state == STATE_RECOVERED || row->state == STATE_COMMITTED || row->state == STATE_FAILOVER_RUNNING)
+    if (away)
         return true;
     if (row->test_stage == TEST_MADE)
         return define_if_missing(self, row, error) && replica_open_fence(self, error);

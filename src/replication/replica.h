@@ -27,6 +27,9 @@ bool replica_create(const ReplicationContext *context, const StoreRelationship *
 bool replica_recover(Replica *self, GError **error);
 
 /* Under the relationship's work or operation: */
+/* Completes the turn of a primary into this replica, if it is one: its definition, its images. @locked: they were locked all the time since what
+ * it wrote was asked; else that is taken for unknown, where the VM may have run meanwhile. True when there is nothing to do. */
+bool replica_settle(Replica *self, bool locked, GError **error);
 /* Applies what was received; while a test failover runs that waits, and the fence is kept up. */
 bool replica_apply_pending(Replica *self, GError **error);
 /* Applies it also for a test failover that is being made; else as above. */

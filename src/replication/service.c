@@ -1,6 +1,7 @@
 /* The service's life: members, scheduler, workers, jobs. What callers ask for is in service-views.c and service-commands.c. */
 #include "replication/service-private.h"
 
+#include "disk/disk-server.h"
 #include "replication/points.h"
 #include "replication/replica-making.h"
 #include "replication/settings.h"
@@ -509,6 +510,26 @@ load_members(ReplicationService *self, GError **error)
     return true;
 }
 
+/* Locks of VMs that replicate no more: a death within the removal of their replication left them. */
+static bool
+end_forgotten_locks(ReplicationService *self, GError **error)
+{
+    g_autoptr(GPtrArray) rows = store_relationships(self->context.store, error);
+    g_autoptr(GHashTable) known = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    for (guint i = 0; rows != NULL && i < rows->len; i++)
+        g_hash_table_add(known, primary_lock_folder(&self->context, ((StoreRelationship *)g_ptr_array_index(rows, i))->vm_uuid));
+    g_autoptr(GDir) dir = rows != NULL ? g_dir_open(self->context.run_folder, 0, error) : NULL;
+    const char *name;
+    while (dir != NULL && (name = g_dir_read_name(dir)) != NULL) {
+        g_autoptr(GError) cause = NULL;
+        g_autofree char *folder = g_build_filename(self->context.run_folder, name, NULL);
+        if (g_str_has_prefix(name, PRIMARY_LOCK_PREFIX) && !g_hash_table_contains(known, folder) &&
+            !disk_server_end_left_over(folder, &cause))
+            log_warning("service", NULL, "%s", cause->message);
+    }
+    return dir != NULL;
+}
+
 ReplicationService *
 replication_service_start(const ServiceConfig *config, GError **error)
 {
@@ -530,7 +551,8 @@ replication_service_start(const ServiceConfig *config, GError **error)
     }
     if (!virt_release(self->context.virt, NULL, config->scratch_folder, &released))
         log_warning("service", NULL, "looking for left-over backup jobs: %s; continuing", released->message);
-    if (!undo_unfinished(self, error) || !service_load_settings(self, error) || !load_members(self, error)) {
+    if (!undo_unfinished(self, error) || !service_load_settings(self, error) || !load_members(self, error) ||
+        !end_forgotten_locks(self, error)) {
         replication_service_stop(self);
         return NULL;
     }

@@ -1,0 +1,293 @@
+#!/usr/bin/python3
+"""A primary that becomes the replica, with all that can be in its way: kill -9 at its durable steps, a VM that wrote in between, images on
+backing files, disks that grew and shrank, firmware variables. Both sides are compared byte by byte. The guest is off all the time."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import hosts  # noqa: E402
+import tap  # noqa: E402
+from wsman_client import EmbeddedInstance  # noqa: E402
+
+BUILD = sys.argv[1]
+INVALID_STATE = 32775
+AS_REPLICA = 2
+MIB = 2**20
+GRAIN = 64 * 1024
+# The durable step of the turn at which the host dies: while the folder is filled, at the decision, while it settles. A second number: of
+# the turn that is asked for again.
+DEATHS = [(int(first), int(second)) for first, _, second in
+          (word.partition("+") for word in os.environ.get("VR_TEST_DEATHS", "9+0 30+0 40+0 44+3 48+6 52+0").split())]
+
+
+class Mortal:
+    """Makes a host's daemon die at a step of its own."""
+
+    def __init__(self, host):
+        self.host = host
+        self.file = os.path.join(host.folder, "die-at")
+        environment = dict(host.environment(), VR_DIE_FILE=self.file,
+                           LD_PRELOAD=os.path.join(os.path.abspath(BUILD), "tests/integration/libdie-at-step.so"))
+        environment["ASAN_OPTIONS"] = environment.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
+        host.environment = lambda: environment
+
+    def arm(self, step):
+        with open(self.file + ".new", "w", encoding="ascii") as file:
+            file.write(str(step))
+        os.rename(self.file + ".new", self.file)
+
+    def has_died(self):
+        os.unlink(self.file)
+        if self.host.process.poll() is None:
+            return False
+        self.host.process = None
+        return True
+
+
+def io(path, *commands):
+    """What a guest would write, into an image that nobody has open; a look of the daemon's at it passes."""
+    words = [word for command in commands for word in ("-c", command)]
+    return hosts.wait_for(lambda: subprocess.run(["qemu-io", "-f", "qcow2", *words, path], check=False,
+                                                 capture_output=True).returncode == 0, f"qemu-io on {path}")
+
+
+def scribble(paths, within=8 * MIB):
+    """New contents at some places of each disk, and zeroes at others."""
+    for path in paths:
+        places = random.sample(range(within // GRAIN), 6)
+        io(path, *(f"write -q -P {random.randrange(1, 256)} {place * GRAIN + 4096} 8192" for place in places[:4]),
+           *(f"write -q -z -u {place * GRAIN} {GRAIN}" for place in places[4:]))
+
+
+def resize(path, size, *options):
+    hosts.wait_for(lambda: subprocess.run(["qemu-img", "resize", "-q", *options, "-f", "qcow2", path, str(size)], check=False,
+                                          capture_output=True).returncode == 0, f"another size of {path}")
+
+
+def flat(path, folder):
+    copy = os.path.join(folder, f"flat-{random.randrange(2**60):x}")
+    subprocess.run(["qemu-img", "convert", "-U", "-f", "qcow2", "-O", "raw", path, copy], check=True)
+    return copy
+
+
+def size_of(path):
+    return int(json.loads(subprocess.run(["qemu-img", "info", "-U", "--output=json", path], check=True, capture_output=True).stdout)["virtual-size"])
+
+
+def differ(left, right):
+    """The first two images that do, or None."""
+    for one, other in zip(left, right, strict=True):
+        done = subprocess.run(["qemu-img", "compare", "-U", one, other], check=False, capture_output=True, text=True)
+        if done.returncode != 0 or size_of(one) != size_of(other):
+            return f"'{one}' and '{other}' differ: {done.stdout}{done.stderr}"
+    return None
+
+
+def assert_same(left, right):
+    difference = differ(left, right)
+    assert difference is None, difference
+
+
+def replica_disks(host, uuid):
+    folder, found = os.path.join(host.storage, uuid, "disks"), {}
+    for name in sorted(os.listdir(folder)):
+        path = os.path.join(folder, name)
+        found[name.partition(".")[0]] = read(path).decode() if name.endswith(".path") else path
+    return [found[target] for target in sorted(found)]
+
+
+def wait_received(primary, replica, uuid):
+    hosts.wait_for(lambda: differ(primary.disk_paths(), replica_disks(replica, uuid)) is None, "the replica to be equal")
+
+
+def wait_equal(here, there, uuid):
+    there.wait_state(uuid, hosts.REPLICATING)
+    here.wait_state(uuid, hosts.REPLICATING)
+    assert_same(replica_disks(here, uuid), there.disk_paths())
+
+
+def variables_of(host):
+    return host.domain_xml().find("os/nvram").text
+
+
+def read(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def put_on_backing_file(path):
+    """As images made from a template are; clusters larger than what is compared."""
+    golden = path + ".golden"
+    os.rename(path, golden)
+    io(golden, "write -q -P 77 1M 6M")
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-o", "cluster_size=2M", "-b", golden, "-F", "qcow2", path], check=True)
+
+
+@contextlib.contextmanager
+def pair_that_is_off():
+    with hosts.Site(BUILD) as site:
+        primary, replica = site.host("p"), site.host("r")
+        store = os.path.join(primary.folder, "disks/variables.fd")
+        guest = primary.add_guest(sizes=(16 * MIB, 16 * MIB), memory=128, variables=store)
+        with open(store, "wb") as file:
+            file.write(bytes(4096))
+        for path in guest.disks:
+            put_on_backing_file(path)
+        mortals = {host: Mortal(host) for host in (primary, replica)}
+        for host, other in ((primary, "r"), (replica, "p")):
+            host.start()
+            host.enable_server(other)
+        primary.create_relationship(guest.uuid, replica)
+        primary.start_replication(guest.uuid)
+        primary.wait_state(guest.uuid, hosts.REPLICATING)
+        yield primary, replica, guest.uuid, mortals
+
+
+def refused(there, here, uuid, word):
+    try:
+        there.reverse(uuid, here)
+    except hosts.JobFailed as failed:
+        assert word in str(failed), failed
+    else:
+        raise AssertionError(f"it was not refused: {word}")
+    assert there.state(uuid) == hosts.RECOVERED, "the failover was committed for a reversal that is refused"
+
+
+def limit(host, other, text):
+    host.call("ModifyAuthorizationEntry", AuthorizationEntry=EmbeddedInstance("Msvm_ReplicationAuthorizationSettingData", {
+        "AllowedPrimaryHostSystem": other, "AdditionalSettings": text}))
+
+
+def kill_lock(host):
+    for pid in hosts.processes("--pidfile", os.path.join(host.folder, "run/l-")):
+        hosts.kill(pid, signal.SIGKILL)
+
+
+def reverse_with_death(here, there, uuid, mortal, step):
+    """Dies @here when it is asked? Then the VM starts nowhere, and writes what it could have written where it could have been started."""
+    own = here.disk_paths()
+    mortal.arm(step)
+    try:
+        there.reverse(uuid, here)
+    except hosts.JobFailed:
+        here.process.wait(20)
+    if not mortal.has_died():
+        return False
+    assert os.path.exists(variables_of(here)), "the variables of the VM are gone"
+    if here.disk_paths() == own and here.storage not in own[0]:
+        kill_lock(here)
+        scribble(own)
+    here.start()
+    here.power(uuid, hosts.POWER_ON, want=INVALID_STATE)
+    return True
+
+
+def round_of(here, there, uuid, mortal, deaths):
+    """@here, the primary, becomes the replica of @there; both have written since they were equal."""
+    there.failover(uuid)
+    scribble(there.disk_paths())
+    scribble(here.disk_paths())
+    mark = random.randbytes(4096)
+    with open(variables_of(there), "wb") as file:
+        file.write(mark)
+    here.change_state(uuid, AS_REPLICA)
+    died = [step > 0 and reverse_with_death(here, there, uuid, mortal, step) for step in deaths]
+    if there.vm(uuid).number("ReplicationMode") != hosts.MODE_PRIMARY:
+        there.reverse(uuid, here)
+    wait_equal(here, there, uuid)
+    assert not os.path.exists(os.path.join(here.storage, uuid, "reversed")), "what it had written is still told"
+    assert read(os.path.join(here.storage, uuid, "blobs/nvram")) == mark
+    return died
+
+
+def test_a_turn_that_breaks_off():
+    random.seed(4711)
+    with pair_that_is_off() as (primary, replica, uuid, mortals):
+        here, there = primary, replica
+
+        # what refuses it does so before anything is given up
+        scribble(here.disk_paths())
+        wait_received(here, there, uuid)
+        there.failover(uuid)
+        here.change_state(uuid, AS_REPLICA)
+        os.mkdir(os.path.join(here.storage, uuid))
+        refused(there, here, uuid, "move it away")
+        os.rmdir(os.path.join(here.storage, uuid))
+        limit(here, "r", "size=1M")
+        refused(there, here, uuid, "--max-size")
+        limit(here, "r", "")
+        os.rename(here.disk_paths()[0] + ".golden", here.disk_paths()[0] + ".away")
+        refused(there, here, uuid, "which is not there")
+        os.rename(here.disk_paths()[0] + ".away", here.disk_paths()[0] + ".golden")
+
+        # what the former primary had is a point, also where both sides are compared
+        for path in there.disk_paths():
+            io(path, f"write -q -z -u 2M {MIB}")
+        here.stop()
+        kill_lock(here)
+        scribble_without_trace(here)
+        here.start()
+        had = [flat(path, here.folder) for path in here.disk_paths()]
+        there.reverse(uuid, here)
+        wait_equal(here, there, uuid)
+        point = here.points(uuid)[0]
+        here.failover(uuid, point)
+        for path, copy in zip(here.disk_paths(), had, strict=True):
+            done = subprocess.run(["qemu-img", "compare", "-U", "-f", "qcow2", "-F", "raw", path, copy], check=False,
+                                  capture_output=True, text=True)
+            assert done.returncode == 0, f"the point is not what the former primary had: {done.stdout}{done.stderr}"
+        here.revert(uuid)
+        here, there = there, here
+        total = []
+        for deaths in DEATHS:
+            total += round_of(here, there, uuid, mortals[here], deaths)
+            print(f"# deaths at {deaths}: {total}", flush=True)
+            here, there = there, here
+        assert any(total), "it never died"
+
+
+def scribble_without_trace(host):
+    """The bitmaps of these images are lost: nobody knows what was written."""
+    for path in host.disk_paths():
+        info = subprocess.run(["qemu-img", "info", "-U", path], check=True, capture_output=True, text=True).stdout
+        for name in [line.split(":")[1].strip() for line in info.splitlines() if line.strip().startswith("name:")]:
+            hosts.wait_for(lambda p=path, n=name: subprocess.run(["qemu-img", "bitmap", "--remove", "-f", "qcow2", p, n],
+                                                                 check=False, capture_output=True).returncode == 0, "a bitmap to go")
+    scribble(host.disk_paths())
+
+
+def test_sizes_on_the_two_sides():
+    """What one disk lost and got back, and what another lost, is in no bitmap."""
+    random.seed(815)
+    with pair_that_is_off() as (primary, replica, uuid, mortals):
+        scribble(primary.disk_paths())
+        wait_received(primary, replica, uuid)
+        old = replica.points(uuid)[-1]
+        second = primary.disk_paths()[1]
+        resize(second, 24 * MIB)
+        io(second, "write -q -P 3 18M 4M")
+        wait_received(primary, replica, uuid)
+        replica.failover(uuid, old)
+        resize(replica.disk_paths()[1], 24 * MIB)
+        primary.change_state(uuid, AS_REPLICA)
+        replica.reverse(uuid, primary)
+        wait_equal(primary, replica, uuid)
+
+        # the other way round: the former primary has shrunk
+        io(replica.disk_paths()[1], "write -q -P 5 20M 2M")
+        wait_received(replica, primary, uuid)
+        primary.failover(uuid)
+        resize(replica.disk_paths()[1], 16 * MIB, "--shrink")
+        replica.change_state(uuid, AS_REPLICA)
+        primary.reverse(uuid, replica)
+        wait_equal(replica, primary, uuid)
+
+
+if __name__ == "__main__":
+    tap.run()
