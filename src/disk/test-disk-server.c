@@ -419,6 +419,7 @@ test_left(TestDisk *test, gconstpointer data)
     g_assert_no_error(error);
     g_autoptr(DiskServer) server = disk_server_start(other, &image, 1, true, &error);
     g_assert_no_error(error);
+    g_assert_true(disk_server_is_alive(server));
 }
 
 /* Only where it is asked for: below the image itself, and below the one that it is an overlay of. */

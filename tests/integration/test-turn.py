@@ -149,6 +149,10 @@ def pair_that_is_off():
         yield primary, replica, guest.uuid, mortals
 
 
+def mode(host, uuid):
+    return host.vm(uuid).number("ReplicationMode")
+
+
 def refused(there, here, uuid, word):
     try:
         there.reverse(uuid, here)
@@ -180,11 +184,18 @@ def reverse_with_death(here, there, uuid, mortal, step):
     if not mortal.has_died():
         return False
     assert os.path.exists(variables_of(here)), "the variables of the VM are gone"
-    if here.disk_paths() == own and here.storage not in own[0]:
+    could_start = here.has_domain() and here.disk_paths() == own
+    if could_start:
         kill_lock(here)
         scribble(own)
     here.start()
+    print(f"# step {step}: {'it could start, and was' if could_start else 'it could not start, and was'} "
+          f"the {'replica' if mode(here, uuid) == hosts.MODE_REPLICA else 'primary'}", flush=True)
     here.power(uuid, hosts.POWER_ON, want=INVALID_STATE)
+    if mode(here, uuid) == hosts.MODE_REPLICA:
+        here.failover(uuid)
+        here.revert(uuid)
+        assert here.state(uuid) == hosts.RESYNCHRONIZING, "it is said to replicate and holds what it had"
     return True
 
 
@@ -198,7 +209,7 @@ def round_of(here, there, uuid, mortal, deaths):
         file.write(mark)
     here.change_state(uuid, AS_REPLICA)
     died = [step > 0 and reverse_with_death(here, there, uuid, mortal, step) for step in deaths]
-    if there.vm(uuid).number("ReplicationMode") != hosts.MODE_PRIMARY:
+    if mode(there, uuid) != hosts.MODE_PRIMARY:
         there.reverse(uuid, here)
     wait_equal(here, there, uuid)
     assert not os.path.exists(os.path.join(here.storage, uuid, "reversed")), "what it had written is still told"
