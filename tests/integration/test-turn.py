@@ -22,8 +22,8 @@ MIB = 2**20
 GRAIN = 64 * 1024
 # The durable step of the turn at which the host dies: while the folder is filled, at the decision, while it settles. A second number: of
 # the turn that is asked for again.
-DEATHS = [(int(first), int(second)) for first, _, second in
-          (word.partition("+") for word in os.environ.get("VR_TEST_DEATHS", "9+0 30+0 40+0 44+3 48+6 52+0").split())]
+DEATHS = [(int(first), int(second or 0)) for first, _, second in
+          (word.partition("+") for word in os.environ.get("VR_TEST_DEATHS", "30 61 64 66+3 68+6 75+9 79").split())]
 
 
 class Mortal:
@@ -183,8 +183,8 @@ def reverse_with_death(here, there, uuid, mortal, step):
         here.process.wait(20)
     if not mortal.has_died():
         return False
-    assert os.path.exists(variables_of(here)), "the variables of the VM are gone"
-    could_start = here.has_domain() and here.disk_paths() == own
+    assert not here.has_domain() or os.path.exists(variables_of(here)) or here.disk_paths() != own, "the variables of the VM are gone"
+    could_start = here.has_domain() and here.disk_paths() == own and "/failover/" not in own[0]
     if could_start:
         kill_lock(here)
         scribble(own)
@@ -192,7 +192,7 @@ def reverse_with_death(here, there, uuid, mortal, step):
     print(f"# step {step}: {'it could start, and was' if could_start else 'it could not start, and was'} "
           f"the {'replica' if mode(here, uuid) == hosts.MODE_REPLICA else 'primary'}", flush=True)
     here.power(uuid, hosts.POWER_ON, want=INVALID_STATE)
-    if mode(here, uuid) == hosts.MODE_REPLICA:
+    if mode(here, uuid) == hosts.MODE_REPLICA and mode(there, uuid) == hosts.MODE_REPLICA:
         here.failover(uuid)
         here.revert(uuid)
         assert here.state(uuid) == hosts.RESYNCHRONIZING, "it is said to replicate and holds what it had"
