@@ -125,7 +125,7 @@ def put_on_backing_file(path):
     """As images made from a template are; clusters larger than what is compared."""
     golden = path + ".golden"
     os.rename(path, golden)
-    io(golden, "write -q -P 77 1M 6M")
+    io(golden, "write -q -P 77 9M 6M")
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-o", "cluster_size=2M", "-b", golden, "-F", "qcow2", path], check=True)
 
 
@@ -239,7 +239,7 @@ def test_a_turn_that_breaks_off():
 
         # what the former primary had is a point, also where both sides are compared
         for path in there.disk_paths():
-            io(path, f"write -q -z -u 2M {MIB}")
+            io(path, f"write -q -z -u 11M {MIB}")
         here.stop()
         kill_lock(here)
         scribble_without_trace(here)
