@@ -9,8 +9,8 @@ _virt_replica_options() {
     list | status | points | entries | version) echo --json ;;
     jobs) echo --json --wait ;;
     statistics) echo --json --reset ;;
-    enable) echo --to --port --interval --history --journal --resync --disks --no-compression --detach ;;
-    modify) echo --to --port --interval --history --journal --resync --detach ;;
+    enable) echo --to --port --interval --history --journal --consistent --resync --disks --no-compression --detach ;;
+    modify) echo --to --port --interval --history --journal --consistent --resync --detach ;;
     start-initial | suspend | resume | cancel | resync | remove | planned-failover | prepare | revert | commit | as-replica | start | test-end) echo --detach ;;
     reverse) echo --to --port --detach ;;
     planned-failover) echo --replica --replica-ca --to --port --timeout --no-start --no-reverse --dry-run ;;

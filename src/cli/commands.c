@@ -26,6 +26,7 @@ static const CommandOption enable_options[] = {
     { "interval", 0, "SEC", "seconds from one replication to the next (300)" },
     { "history", 0, "N", "hourly recovery points to keep, 0 to 24 (0)" },
     { "journal", 0, "DURATION", "keep every replication of that long as a point: 30m, 4h" },
+    { "consistent", 0, "DURATION", "make an application-consistent point that often, through the guest's agent: 30m, 4h" },
     { "resync", 0, "WHEN", "resynchronize by itself: auto, manual, or hours such as 22:00-06:00 (auto)" },
     { "disks", 0, "LIST", "only these disks: vda,vdb" },
     { "no-compression", 0, NULL, "send data as it is" },
@@ -38,6 +39,7 @@ static const CommandOption modify_options[] = {
     { "interval", 0, "SEC", "seconds from one replication to the next" },
     { "history", 0, "N", "hourly recovery points to keep, 0 to 24" },
     { "journal", 0, "DURATION", "keep every replication of that long as a point: 30m, 4h; 0 for none" },
+    { "consistent", 0, "DURATION", "make an application-consistent point that often: 30m, 4h; 0 for none" },
     { "resync", 0, "WHEN", "resynchronize by itself: auto, manual, or hours such as 22:00-06:00" },
     { NULL },
 };

@@ -9,10 +9,11 @@
 #define AUTHENTICATION_BY_CERTIFICATE "2"
 #define INTERVAL_MAX_SEC       86400
 #define JOURNAL_MAX_SEC        (7 * 86400)
+#define CONSISTENT_MAX_SEC     (12 * 3600)
 
 typedef struct {
     uint64_t port, interval_sec, history;
-    unsigned journal_sec;
+    unsigned journal_sec, consistent_sec;
 } Numbers;
 
 static bool
@@ -28,19 +29,26 @@ parse_number_option(const CommandLine *line, const char *option, uint64_t minimu
 }
 
 static bool
+parse_duration_option(const CommandLine *line, const char *option, unsigned maximum_sec, unsigned *seconds, GError **error)
+{
+    const char *text = command_line_value(line, option);
+
+    if (text == NULL || value_parse_duration(text, maximum_sec, seconds, error))
+        return true;
+    g_prefix_error(error, "--%s: ", option);
+    return false;
+}
+
+static bool
 parse_numbers(const CommandLine *line, Numbers *ret_numbers, GError **error)
 {
-    const char *journal = command_line_value(line, "journal");
-
     *ret_numbers = (Numbers){ .port = DEFAULT_PORT, .interval_sec = 300 };
     if (!parse_number_option(line, "port", 1, G_MAXUINT16, &ret_numbers->port, error)
         || !parse_number_option(line, "interval", 1, INTERVAL_MAX_SEC, &ret_numbers->interval_sec, error)
         || !parse_number_option(line, "history", 0, 24, &ret_numbers->history, error))
         return false;
-    if (journal == NULL || value_parse_duration(journal, JOURNAL_MAX_SEC, &ret_numbers->journal_sec, error))
-        return true;
-    g_prefix_error(error, "--journal: ");
-    return false;
+    return parse_duration_option(line, "journal", JOURNAL_MAX_SEC, &ret_numbers->journal_sec, error)
+        && parse_duration_option(line, "consistent", CONSISTENT_MAX_SEC, &ret_numbers->consistent_sec, error);
 }
 
 /* ---- --resync ---- */
@@ -140,7 +148,7 @@ set_number(WsmanEmbedded *settings, const char *name, uint64_t number)
 /* The property knows three values only; others go into AdditionalSettings, where they count instead of it. @none:
  * what stands for no settings, null or the empty text that takes away what was there. */
 static void
-set_interval(WsmanEmbedded *settings, const Numbers *numbers, const char *none)
+set_durations(WsmanEmbedded *settings, const Numbers *numbers, const char *none)
 {
     uint64_t documented = numbers->interval_sec >= 900 ? 900 : numbers->interval_sec >= 300 ? 300 : 30;
     g_autoptr(GString) additional = g_string_new(NULL);
@@ -150,6 +158,8 @@ set_interval(WsmanEmbedded *settings, const Numbers *numbers, const char *none)
         g_string_append_printf(additional, "interval=%" G_GUINT64_FORMAT, numbers->interval_sec);
     if (numbers->journal_sec > 0)
         g_string_append_printf(additional, "%sjournal=%us", additional->len > 0 ? ";" : "", numbers->journal_sec);
+    if (numbers->consistent_sec > 0)
+        g_string_append_printf(additional, "%sconsistent=%us", additional->len > 0 ? ";" : "", numbers->consistent_sec);
     wsman_embedded_set(settings, "AdditionalSettings", "string", additional->len > 0 ? additional->str : none);
 }
 
@@ -219,7 +229,7 @@ settings_from_line(const WsmanInstance *current, const CommandLine *line, GError
                        command_line_switch(line, "no-compression") ? "FALSE" : "TRUE");
     set_number(settings, "RecoveryServerPortNumber", numbers.port);
     set_number(settings, "RecoveryHistory", numbers.history);
-    set_interval(settings, &numbers, NULL);
+    set_durations(settings, &numbers, NULL);
     set_resync(settings, &resync);
     set_disks(settings, wsman_instance_text(current, "VirtualSystemIdentifier"), command_line_value(line, "disks"));
     return settings;
@@ -255,7 +265,7 @@ settings_interval(const WsmanInstance *settings)
 bool
 settings_check_changes(const CommandLine *line, GError **error)
 {
-    static const char *const options[] = { "to", "port", "interval", "history", "journal", "resync" };
+    static const char *const options[] = { "to", "port", "interval", "history", "journal", "consistent", "resync" };
     Numbers numbers;
     Resync resync;
     bool any = false;
@@ -287,13 +297,18 @@ settings_changes(const WsmanInstance *current, const CommandLine *line, GError *
         set_number(settings, "RecoveryServerPortNumber", numbers.port);
     if (command_line_value(line, "history") != NULL)
         set_number(settings, "RecoveryHistory", numbers.history);
-    if (command_line_value(line, "interval") != NULL || command_line_value(line, "journal") != NULL) {
+    if (command_line_value(line, "interval") != NULL || command_line_value(line, "journal") != NULL
+        || command_line_value(line, "consistent") != NULL) {
         if (command_line_value(line, "interval") == NULL)
             numbers.interval_sec = settings_interval(current);
         if (command_line_value(line, "journal") == NULL)
             numbers.journal_sec = additional_duration(current, "journal", JOURNAL_MAX_SEC);
-        set_interval(settings, &numbers, "");
+        if (command_line_value(line, "consistent") == NULL)
+            numbers.consistent_sec = additional_duration(current, "consistent", CONSISTENT_MAX_SEC);
+        set_durations(settings, &numbers, "");
     }
+    if (command_line_value(line, "consistent") != NULL && numbers.consistent_sec == 0)
+        set_number(settings, "ApplicationConsistentSnapshotInterval", 0); /* it would count otherwise */
     set_resync(settings, &resync);
     return settings;
 }

@@ -191,6 +191,8 @@ test_changes(void)
         { "v --interval 2", "<VALUE>interval=2;journal=14400s<", "RecoveryHistory" },
         { "v --journal 30m", "<VALUE>interval=5;journal=1800s<", "RecoveryConnectionPoint" },
         { "v --interval 300 --journal 0", "NAME=\"AdditionalSettings\" TYPE=\"string\"><VALUE></VALUE>", "journal" },
+        { "v --consistent 1h", "<VALUE>interval=5;journal=14400s;consistent=3600s<", "RecoveryHistory" },
+        { "v --consistent 0", "NAME=\"ApplicationConsistentSnapshotInterval\" TYPE=\"uint16\"><VALUE>0<", "consistent=" },
         { "v --resync auto", "NAME=\"AutoResynchronizeEnabled\" TYPE=\"boolean\"><VALUE>TRUE<", "RecoveryHistory" },
         { "v --to hostc --port 99", "NAME=\"RecoveryServerPortNumber\" TYPE=\"uint16\"><VALUE>99<", "AutoResynchronize" },
     };

@@ -8,6 +8,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import hosts  # noqa: E402
 import tap  # noqa: E402
+from relay import Relay  # noqa: E402
 
 BUILD = sys.argv[1]
 INVALID_STATE = 32775
@@ -88,6 +89,40 @@ def test_forced_after_a_suspension():
         primary.wait_state(uuid, hosts.REPLICATING)
         replica.wait_replication(uuid, 2)
         check_points(primary, replica, uuid)
+
+
+def test_a_hundredth_of_a_big_disk():
+    """Only what differs travels, besides the hashes; nothing is compressed here."""
+    size = 4 * 2**30
+    with hosts.Site(BUILD) as site:
+        primary, replica = site.host("p"), site.host("r")
+        guest = primary.add_guest(sizes=(size,), slots=1024, per_tick=40, report=16)
+        uuid = guest.uuid
+        primary.start()
+        replica.start()
+        replica.enable_server("p")
+        relay = Relay(replica.port())
+        primary.power(uuid, hosts.POWER_ON)
+        primary.serial().wait_number(1)
+        primary.create_relationship(uuid, replica, RecoveryServerPortNumber=relay.port, CompressionEnabled=False,
+                                    AutoResynchronizeEnabled=False)
+        primary.start_replication(uuid)
+        replica.wait_replication(uuid, 2)
+        primary.change_state(uuid, SUSPEND)
+        written = primary.serial().reached()
+        primary.serial().wait_number(written + size // 65536 // 100, 120)
+        lose_bitmap(primary, guest)
+        primary.power(uuid, hosts.POWER_OFF)
+        differ = primary.serial().reached() - written
+        primary.change_state(uuid, RESUME)
+        primary.wait_state(uuid, hosts.WAITING_RESYNC)
+        before = relay.forward_bytes + relay.backward_bytes
+        resynchronize(primary, uuid)
+        sent = relay.forward_bytes + relay.backward_bytes - before
+        print(f"# {sent / 2**20:.1f} MiB both ways for {differ} of {size // 65536} grains that differ: {100 * sent / size:.2f} % of the disk")
+        assert differ * 65536 * 0.9 < sent < 0.03 * size
+        check_points(primary, replica, uuid)
+        relay.close()
 
 
 if __name__ == "__main__":

@@ -102,6 +102,15 @@ def make_guest(program, folder, sizes, name="ledger", guest_uuid=None, image_for
     return guest
 
 
+def fill(path):
+    """Writes data that does not compress between the ledger's records, which are the last sectors of their places."""
+    with tempfile.NamedTemporaryFile() as piece:
+        piece.write(os.urandom(8192))
+        piece.flush()
+        subprocess.run(["qemu-io", "-f", "qcow2", *(word for place in range(4096) for word in (
+            "-c", f"write -q -s {piece.name} {place * 16384 + 4096} {place % 8 * 512 + 4096}")), path], check=True)
+
+
 def check_images(paths, image_format="qcow2"):
     """ledger.check for images of any format, backing files included. Reads them even if a QEMU has them open: then the result
     means something only when nobody writes."""
