@@ -12,7 +12,7 @@ CREATE TABLE relationship (
     last_application_consistent_usec INTEGER NOT NULL,
     bytes_sent INTEGER NOT NULL, failover_point TEXT, blob_hash TEXT, declared_bytes INTEGER NOT NULL,
     statistics TEXT,
-    test_uuid TEXT, test_point TEXT, test_stage INTEGER NOT NULL,
+    test_uuid TEXT, test_point TEXT, test_stage INTEGER NOT NULL, start_usec INTEGER NOT NULL,
     PRIMARY KEY (vm_uuid, idx)
 ) STRICT;
 

@@ -185,6 +185,27 @@ wait_for_initial(Session *session, const SessionVm *vm, GError **error)
     }
 }
 
+/* --at; without it the parameter is null. */
+static bool
+add_start_time(WsmanArguments *arguments, const CommandLine *line, GError **error)
+{
+    const char *at = command_line_value(line, "at");
+    g_autofree char *text = NULL;
+    int64_t usec;
+
+    if (at != NULL) {
+        if (!value_parse_time(at, g_get_real_time(), &usec, error))
+            return false;
+        if (usec < g_get_real_time()) {
+            g_set_error(error, COMMAND_ERROR, COMMAND_ERROR_USAGE, "--at: '%s' is over; give the day too, or +8h", at);
+            return false;
+        }
+        text = value_time_utc(usec);
+    }
+    wsman_arguments_add_text(arguments, "StartTime", text);
+    return true;
+}
+
 bool
 command_start_initial(Session *session, const CommandLine *line, GError **error)
 {
@@ -196,7 +217,8 @@ command_start_initial(Session *session, const CommandLine *line, GError **error)
         return false;
     wsman_arguments_add_text(arguments, "InitialReplicationType", INITIAL_BY_NETWORK);
     wsman_arguments_add_text(arguments, "InitialReplicationExportLocation", NULL);
-    wsman_arguments_add_text(arguments, "StartTime", NULL);
+    if (!add_start_time(arguments, line, error))
+        return false;
     result = call_service(session, vm, line, "StartReplication", "Initial replication of",
                           "It starts once, on the primary, after 'virt-replica enable'", arguments, error);
     if (result != CALL_DONE)
@@ -247,7 +269,8 @@ command_resync(Session *session, const CommandLine *line, GError **error)
 
     if (vm == NULL)
         return false;
-    wsman_arguments_add_text(arguments, "StartTime", NULL);
+    if (!add_start_time(arguments, line, error))
+        return false;
     result = call_service(session, vm, line, "Resynchronize", "Resynchronizing",
                           "It starts on the primary, when a resynchronization is needed or replication is suspended", arguments,
                           error);

@@ -62,6 +62,11 @@ static const CommandOption planned_options[] = {
     { NULL },
 };
 
+static const CommandOption copy_options[] = {
+    { "at", 0, "TIME", "begin at that time, within 7 days: 22:00, '2026-05-01 22:00' or +8h" },
+    { NULL },
+};
+
 static const CommandOption failover_options[] = {
     { "point", 0, "POINT", "go to this recovery point (see 'points'), not to the latest" },
     { "at", 0, "TIME", "go to the newest point taken at TIME or before" },
@@ -121,11 +126,13 @@ static const Command table[] = {
       OPTIONS(enable_options, detach_options), command_enable },
     { "modify", "VM", 1, 1, "Change the settings of replication, on the primary; what is not given stays.",
       OPTIONS(modify_options, detach_options), command_modify },
-    { "start-initial", "VM", 1, 1, "Copy the VM to the replica server and keep replicating.", WORKING, command_start_initial },
+    { "start-initial", "VM", 1, 1, "Copy the VM to the replica server and keep replicating.",
+      OPTIONS(copy_options, detach_options), command_start_initial },
     { "suspend", "VM", 1, 1, "Suspend replication.", WORKING, command_suspend },
     { "resume", "VM", 1, 1, "Resume replication that is suspended or critical.", WORKING, command_resume },
     { "cancel", "VM", 1, 1, "Cancel the first copy, or the resynchronization, under way.", WORKING, command_cancel },
-    { "resync", "VM", 1, 1, "Compare both sides and send what differs; recovery points stay.", WORKING, command_resync },
+    { "resync", "VM", 1, 1, "Compare both sides and send what differs; recovery points stay.", OPTIONS(copy_options, detach_options),
+      command_resync },
     { "remove", "VM", 1, 1, "Remove replication of a VM on this host; the other host keeps its part until it is removed there.",
       WORKING, command_remove },
 

@@ -243,18 +243,18 @@ value_parse_time(const char *text, int64_t now_usec, int64_t *ret_usec, GError *
     g_autoptr(GTimeZone) local = g_time_zone_new_local();
     g_autofree char *full = complete_time(text, now_usec);
     g_autoptr(GDateTime) time = NULL;
-    unsigned before_sec;
+    unsigned away_sec;
 
-    if (text[0] == '-') {
-        if (!value_parse_duration(text + 1, 366 * 86400, &before_sec, error))
+    if (text[0] == '-' || text[0] == '+') {
+        if (!value_parse_duration(text + 1, 366 * 86400, &away_sec, error))
             return false;
-        *ret_usec = now_usec - (int64_t)before_sec * G_USEC_PER_SEC;
+        *ret_usec = now_usec + (text[0] == '-' ? -1 : 1) * (int64_t)away_sec * G_USEC_PER_SEC;
         return true;
     }
     time = g_date_time_new_from_iso8601(full, local);
     if (time == NULL) {
         g_set_error(error, COMMAND_ERROR, COMMAND_ERROR_USAGE,
-                    "'%s' is not a time; write '2026-05-01 10:20:30' (local time, or with Z or +02:00), 10:20:30 or -15m", text);
+                    "'%s' is not a time; write '2026-05-01 10:20:30' (local time, or with Z or +02:00), 10:20:30, -15m or +2h", text);
         return false;
     }
     *ret_usec = g_date_time_to_unix(time) * G_USEC_PER_SEC + g_date_time_get_microsecond(time);

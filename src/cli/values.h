@@ -27,7 +27,7 @@ char *value_duration(int64_t seconds);
 /**
  * value_parse_time:
  * @text: 2026-05-01T10:20:30Z, with an offset, without one (local time), with a blank for the T, without seconds or time of day;
- *        "10:20[:30]" (today, local time); or "-90s", "-15m", "-2h", "-1d" (before @now_usec)
+ *        "10:20[:30]" (today, local time); or "-90s", "-15m", "+2h", "-1d" (before or after @now_usec)
  */
 bool value_parse_time(const char *text, int64_t now_usec, int64_t *ret_usec, GError **error);
 /* A whole number of seconds with an optional s, m, h or d. */

@@ -451,6 +451,13 @@ primary_find_disks(Primary *self, const StoreRelationship *row, const Relationsh
     return targets;
 }
 
+int64_t
+primary_start_wait(const StoreRelationship *row)
+{
+    bool copying = row->state == STATE_WAITING_INITIAL || row->state == STATE_RESYNCHRONIZING;
+    return copying ? MAX(row->start_usec - g_get_real_time(), 0) : 0;
+}
+
 CycleResult
 primary_cycle(Primary *self, GError **error)
 {
@@ -461,7 +468,8 @@ primary_cycle(Primary *self, GError **error)
         return primary_run_preparation(self, &cause) ? CYCLE_DONE : handle_failure(self, row, cause, error);
     if (row->state == STATE_PREPARED || row->state == STATE_REPURPOSE)
         return primary_lock(self, &cause) ? CYCLE_DONE : handle_failure(self, row, cause, error);
-    if (row->state == STATE_SUSPENDED || row->state == STATE_READY || row->state == STATE_RESYNC_SUSPENDED)
+    if (row->state == STATE_SUSPENDED || row->state == STATE_READY || row->state == STATE_RESYNC_SUSPENDED ||
+        primary_start_wait(row) > 0)
         return CYCLE_DONE;
     g_autoptr(RelationshipSettings) settings = relationship_settings(self->relationship);
     if (row->state == STATE_WAITING_RESYNC && resync_is_held(self, row, settings, error))

@@ -31,6 +31,8 @@ typedef enum {
 
 /* One cycle or pass, as the state asks for. Begin the relationship's work before. @error is set with CYCLE_RETRY and CYCLE_HELD. */
 CycleResult primary_cycle(Primary *self, GError **error);
+/* Microseconds until the copy that @row's state asks for may begin; 0: now, or there is none. */
+int64_t     primary_start_wait(const StoreRelationship *row);
 
 /* ---- new settings ---- */
 /* Whether the replica has yet to be told of the settings, durably. */

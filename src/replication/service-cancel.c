@@ -36,6 +36,15 @@ drop_plan(Member *member, Operation operation, GError **error)
     return good || service_fail(cause, error);
 }
 
+/* A start that was set for later goes with it. */
+static bool
+forget_start(Member *member, GError **error)
+{
+    StoreRelationship *edit = relationship_edit(member->relationship);
+    edit->start_usec = 0;
+    return relationship_edit_end(member->relationship, edit, error);
+}
+
 static void
 end_job_of_copy(Member *member, const Caller *caller)
 {
@@ -48,7 +57,7 @@ service_cancel_copy(Member *member, const Caller *caller, Operation operation, G
 {
     if (!relationship_begin_operation(member->relationship, operation_name(operation), error))
         return false;
-    bool good = check_state(member, operation, error) && drop_plan(member, operation, error) &&
+    bool good = check_state(member, operation, error) && drop_plan(member, operation, error) && forget_start(member, error) &&
                 relationship_move(member->relationship, operation, error);
     if (good) {
         g_autoptr(StoreRelationship) row = relationship_row(member->relationship);

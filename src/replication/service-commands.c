@@ -128,13 +128,35 @@ replication_service_create(ReplicationService *self, const Caller *caller, const
 
 /* ---- StartReplication ---- */
 
+#define START_AHEAD_MAX_USEC ((int64_t)7 * 24 * 3600 * G_USEC_PER_SEC)
+
 static bool
-check_starts_now(int64_t start_usec, GError **error)
+check_start(int64_t start_usec, GError **error)
 {
-    if (start_usec <= g_get_real_time() + 5 * G_USEC_PER_SEC)
+    if (start_usec <= g_get_real_time() + START_AHEAD_MAX_USEC)
         return true;
-    return replication_refuse(error, REPLICATION_ERROR_NOT_SUPPORTED,
-                              "a later StartTime is not available; leave it out to start now");
+    return replication_refuse(error, REPLICATION_ERROR_INVALID_PARAMETER, "StartTime is more than 7 days ahead; give an earlier one");
+}
+
+/* The copy that the state now asks for begins then; by the operation that asked for it. */
+static bool
+note_start(Member *member, int64_t start_usec, GError **error)
+{
+    StoreRelationship *edit = relationship_edit(member->relationship);
+    edit->start_usec = start_usec > g_get_real_time() ? start_usec : 0;
+    return relationship_edit_end(member->relationship, edit, error);
+}
+
+static Job *
+add_copy_job(Member *member, JobType type, const char *what, const Caller *caller, int64_t start_usec)
+{
+    g_autofree char *text = describe(what, member);
+    g_autoptr(GDateTime) start = g_date_time_new_from_unix_local(start_usec / G_USEC_PER_SEC);
+    g_autofree char *when = g_date_time_format(start, "%Y-%m-%d %H:%M:%S");
+    g_autofree char *title = start_usec > g_get_real_time() ? g_strdup_printf("%s, from %s on", text, when) : g_strdup(text);
+    Job *job = job_list_add(member->service->jobs, type, relationship_vm(member->relationship), caller->user, title, true);
+    relationship_set_job(member->relationship, job);
+    return job;
 }
 
 bool
@@ -151,17 +173,13 @@ replication_service_start_initial(ReplicationService *self, const Caller *caller
     if (type != 1)
         return replication_refuse(error, REPLICATION_ERROR_NOT_SUPPORTED,
                                   "initial replication by export or from an existing VM is not available; use type 1 (network)");
-    if (!check_starts_now(start_usec, error))
+    if (!check_start(start_usec, error))
         return false;
     if (!relationship_begin_operation(member->relationship, "start initial replication", error))
         return false;
-    bool good = relationship_move(member->relationship, OPERATION_START_INITIAL, error);
-    if (good) {
-        g_autofree char *what = describe("Sending the first copy of", member);
-        *ret_job = job_list_add(self->jobs, JOB_START_INITIAL, relationship_vm(member->relationship), caller->user, what,
-                                true);
-        relationship_set_job(member->relationship, *ret_job);
-    }
+    bool good = note_start(member, start_usec, error) && relationship_move(member->relationship, OPERATION_START_INITIAL, error);
+    if (good)
+        *ret_job = add_copy_job(member, JOB_START_INITIAL, "Sending the first copy of", caller, start_usec);
     relationship_end_operation(member->relationship);
     service_wake_member(member);
     return good;
@@ -200,15 +218,12 @@ replication_service_resynchronize(ReplicationService *self, const Caller *caller
 {
     *ret_job = NULL;
     g_autoptr(Member) member = service_find_replicating(self, vm_uuid, "resynchronize", error);
-    if (member == NULL || !check_starts_now(start_usec, error) ||
+    if (member == NULL || !check_start(start_usec, error) ||
         !relationship_begin_operation(member->relationship, "resynchronize", error))
         return false;
-    bool good = check_may_resynchronize(member, error) && start_resync(self, member, error);
-    if (good) {
-        g_autofree char *what = describe("Resynchronizing", member);
-        *ret_job = job_list_add(self->jobs, JOB_RESYNC, relationship_vm(member->relationship), caller->user, what, true);
-        relationship_set_job(member->relationship, *ret_job);
-    }
+    bool good = check_may_resynchronize(member, error) && note_start(member, start_usec, error) && start_resync(self, member, error);
+    if (good)
+        *ret_job = add_copy_job(member, JOB_RESYNC, "Resynchronizing", caller, start_usec);
     relationship_end_operation(member->relationship);
     service_wake_member(member);
     return good;

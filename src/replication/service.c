@@ -218,13 +218,15 @@ reschedule(Member *member, CycleResult result, int64_t started_usec)
 {
     ReplicationService *self = member->service;
     g_autoptr(RelationshipSettings) settings = relationship_settings(member->relationship);
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    int64_t wait = primary_start_wait(row);
     int64_t now = g_get_monotonic_time(), interval = relationship_settings_interval(settings) * G_USEC_PER_SEC;
     g_mutex_lock(&self->lock);
     member->failures = result == CYCLE_RETRY ? member->failures + 1 : 0;
     if (result == CYCLE_RETRY)
         member->due_usec = now + MIN(1u << MIN(member->failures - 1, 6u), BACKOFF_MAX_SEC) * G_USEC_PER_SEC;
     else if (result == CYCLE_DONE || result == CYCLE_HELD)
-        member->due_usec = MAX(started_usec + interval, now);
+        member->due_usec = MAX(started_usec + (wait > 0 ? MIN(wait, interval) : interval), now);
     else
         member->due_usec = result == CYCLE_YIELDED ? now + G_USEC_PER_SEC / 5 : now;
     member->queued = false;

@@ -6,7 +6,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-#define SCHEMA_VERSION 6
+#define SCHEMA_VERSION 7
 
 /* What makes version n + 1 of version n; schema/store.sql is the newest. */
 static const char *const migrations[SCHEMA_VERSION] = {
@@ -20,6 +20,7 @@ static const char *const migrations[SCHEMA_VERSION] = {
     [5] = "ALTER TABLE relationship ADD COLUMN test_uuid TEXT;"
           "ALTER TABLE relationship ADD COLUMN test_point TEXT;"
           "ALTER TABLE relationship ADD COLUMN test_stage INTEGER NOT NULL DEFAULT 0;",
+    [6] = "ALTER TABLE relationship ADD COLUMN start_usec INTEGER NOT NULL DEFAULT 0;",
 };
 
 G_DEFINE_QUARK(store-error-quark, store_error)
@@ -273,7 +274,7 @@ store_relationship_free(StoreRelationship *row)
     "vm_uuid, idx, mode, state, resume_state, vm_name, lineage, settings, peer, folder, initial_complete, position, " \
     "digest, applied, applied_digest, checkpoint, pass_token, resync_passes, last_kind, failed_over_kind, "            \
     "last_replication_usec, last_apply_usec, last_application_consistent_usec, bytes_sent, failover_point, blob_hash, declared_bytes, " \
-    "statistics, test_uuid, test_point, test_stage"
+    "statistics, test_uuid, test_point, test_stage, start_usec"
 
 static gpointer
 relationship_from_row(sqlite3_stmt *s)
@@ -311,6 +312,7 @@ relationship_from_row(sqlite3_stmt *s)
     row->test_uuid = column_text(s, c++);
     row->test_point = column_text(s, c++);
     row->test_stage = (unsigned)sqlite3_column_int64(s, c++);
+    row->start_usec = sqlite3_column_int64(s, c++);
     return row;
 }
 
@@ -326,14 +328,14 @@ store_relationship_save(Store *self, const StoreRelationship *row, GError **erro
 {
     return run(self, error,
                "INSERT OR REPLACE INTO relationship (" RELATIONSHIP_COLUMNS ") VALUES "
-               "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-               "tuuuutttttuibibttuuuiiiittitttu", row->vm_uuid, row->index, row->mode, row->state, row->resume_state,
+               "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+               "tuuuutttttuibibttuuuiiiittitttui", row->vm_uuid, row->index, row->mode, row->state, row->resume_state,
                row->vm_name, row->lineage, row->settings, row->peer, row->folder, (unsigned)row->initial_complete,
                (int64_t)row->position, row->digest, (int64_t)row->applied, row->applied_digest, row->checkpoint,
                row->pass_token, row->resync_passes, row->last_kind, row->failed_over_kind, row->last_replication_usec,
                row->last_apply_usec, row->last_application_consistent_usec, (int64_t)row->bytes_sent,
                row->failover_point, row->blob_hash, (int64_t)row->declared_bytes, row->statistics, row->test_uuid,
-               row->test_point, row->test_stage);
+               row->test_point, row->test_stage, row->start_usec);
 }
 
 static const char unfinished_insert[] = "INSERT OR REPLACE INTO unfinished (vm_uuid, folder, token) VALUES (?,?,?)";

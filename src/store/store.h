@@ -51,6 +51,7 @@ typedef struct {
     char    *test_uuid;       /* replica: the VM of a test failover; NULL: there is none */
     char    *test_point;      /* id of the point that it is of; NULL latest */
     unsigned test_stage;      /* TestStage */
+    int64_t  start_usec;      /* primary: UTC, when the copy that was asked for begins; 0: at once */
 } StoreRelationship;
 StoreRelationship *store_relationship_new(const char *vm_uuid, unsigned index);
 StoreRelationship *store_relationship_copy(const StoreRelationship *row);

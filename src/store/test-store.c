@@ -144,7 +144,7 @@ make_version_1(const char *path)
                                  "ALTER TABLE point DROP COLUMN running_usec; ALTER TABLE entry DROP COLUMN additional_settings;"
                                  "ALTER TABLE relationship DROP COLUMN declared_bytes; ALTER TABLE relationship DROP COLUMN statistics;"
                                  "ALTER TABLE relationship DROP COLUMN test_uuid; ALTER TABLE relationship DROP COLUMN test_point;"
-                                 "ALTER TABLE relationship DROP COLUMN test_stage;"
+                                 "ALTER TABLE relationship DROP COLUMN test_stage; ALTER TABLE relationship DROP COLUMN start_usec;"
                                  "DROP TRIGGER replica_finished; DROP TABLE unfinished;"
                                  "INSERT INTO point VALUES ('p', 'vm', 7, 1, 1, 0, 99); PRAGMA user_version=1;",
                                  NULL, NULL, NULL), ==, SQLITE_OK);

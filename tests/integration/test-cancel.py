@@ -1,7 +1,8 @@
 #!/usr/bin/python3
-"""Copies that are cancelled while the link is slow: by their state, by their job, and begun again."""
+"""Copies that are cancelled while the link is slow, by their state or their job, and begun again; or that begin later."""
 
 import contextlib
+import datetime
 import os
 import sys
 
@@ -11,7 +12,7 @@ import tap  # noqa: E402
 from relay import Relay  # noqa: E402
 
 BUILD = sys.argv[1]
-INVALID_STATE = 32775
+INVALID_PARAMETER, INVALID_STATE = 32773, 32775
 CANCEL_INITIAL, CANCEL_RESYNC, SUSPEND = 1, 9, 7
 JOB_TERMINATE, JOB_TERMINATED = 4, 8
 SLOW = 100_000  # bytes a second
@@ -36,16 +37,20 @@ def pair_over_relay():
             relay.close()
 
 
-def begin(host, method, uuid, **parameters):
+def begin(host, method, uuid, want=hosts.JOB_STARTED, start=None, **parameters):
     """The job of a method that lasts as long as its copy; it is not waited for."""
     result = host.api.invoke(host.api.enumerate("Msvm_ReplicationService")[0], method,
-                             {"ComputerSystem": host.vm_epr(uuid), "StartTime": None, **parameters})
-    assert result.return_value == hosts.JOB_STARTED, result.message
+                             {"ComputerSystem": host.vm_epr(uuid), "StartTime": start, **parameters})
+    assert result.return_value == want, (result.return_value, result.message)
     return result.job
 
 
-def begin_first_copy(host, uuid):
-    return begin(host, "StartReplication", uuid, InitialReplicationType=1, InitialReplicationExportLocation=None)
+def begin_first_copy(host, uuid, **more):
+    return begin(host, "StartReplication", uuid, InitialReplicationType=1, InitialReplicationExportLocation=None, **more)
+
+
+def later(**ahead):
+    return (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(**ahead)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def check_ended(host, job, state):
@@ -77,8 +82,17 @@ def test_a_first_copy_and_a_resynchronization():
         primary.change_state(uuid, CANCEL_INITIAL)
         assert primary.state(uuid) == hosts.READY
 
+        begin_first_copy(primary, uuid, want=INVALID_PARAMETER, start=later(days=8))
         relay.rate = None
-        job = begin_first_copy(primary, uuid)
+        start = relay.forward_bytes
+        job = begin_first_copy(primary, uuid, start=later(days=6))
+        primary.restart()
+        assert primary.state(uuid) == hosts.WAITING_INITIAL and relay.forward_bytes == start, "it did not wait"
+        primary.change_state(uuid, CANCEL_INITIAL)
+
+        job = begin_first_copy(primary, uuid, start=later(seconds=3))
+        assert ", from " in primary.api.get(job)["Description"]
+        assert primary.state(uuid) == hosts.WAITING_INITIAL
         primary.wait_state(uuid, hosts.REPLICATING)
         written = primary.serial().reached()
         replica.wait_replication(uuid, 2)
