@@ -255,8 +255,8 @@ class Host:
     @staticmethod
     def environment():
         """Sanitizers with less memory than they take by themselves: each program that the daemon starts begins with a copy of its tables."""
-        suppressions = f"suppressions={os.path.join(HERE, 'lsan.supp')}:print_suppressions=0"
-        return dict(os.environ, LSAN_OPTIONS=suppressions, ASAN_OPTIONS="quarantine_size_mb=64:malloc_context_size=8")
+        return dict(os.environ, LSAN_OPTIONS=f"suppressions={HERE}/lsan.supp:print_suppressions=0",
+                    ASAN_OPTIONS=f"suppressions={HERE}/asan.supp:quarantine_size_mb=64:malloc_context_size=8")
 
     def _answers(self):
         assert self.process.poll() is None, f"virt-replicad of {self.name} ended at start with {self.process.returncode}"
