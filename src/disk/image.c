@@ -178,19 +178,32 @@ image_resize(const char *path, uint64_t size, GError **error)
     return tool_run(argv, NULL, NULL, error);
 }
 
+/* A death in an earlier attempt left it broken: QEMU would neither merge into it nor resize its image. */
+static bool
+drop_broken_bitmap(const char *path, const ImageInfo *info, const char *name, GError **error)
+{
+    bool broken = name != NULL && g_strv_contains((const char *const *)info->broken_bitmaps, name);
+    return !broken || image_bitmap_remove(path, name, error);
+}
+
 bool
-image_commit(const char *overlay, const char *base, GError **error)
+image_commit(const char *overlay, const char *base, const char *bitmap, GError **error)
 {
     g_autoptr(ImageInfo) top = NULL;
     g_autoptr(ImageInfo) below = NULL;
-    if (!image_info(overlay, "qcow2", false, &top, error) || !tool_check_self_contained(base, "qcow2", error))
+    if (!image_info(overlay, "qcow2", false, &top, error) || !tool_check_self_contained(base, "qcow2", error) ||
+        !image_info(base, "qcow2", false, &below, error) || !drop_broken_bitmap(base, below, bitmap, error))
+        return false;
+    /* Bitmaps of different sizes cannot be merged. What a larger base has beyond the overlay is not in the disk that the overlay is. */
+    if (below->virtual_size != top->virtual_size && !image_resize(base, top->virtual_size, error))
+        return false;
+    /* The bitmap first: without it nobody would know what the overlay had changed. */
+    if (bitmap != NULL && !image_bitmap_merge(base, bitmap, overlay, error))
         return false;
     g_autofree char *image = overlay_name(overlay, base);
     /* -d: what is in the overlay stays, so that a repetition writes the same. */
     const char *argv[] = { "qemu-img", "commit", "-q", "-d", "--", image, NULL };
-    if (!tool_run(argv, NULL, NULL, error) || !image_info(base, "qcow2", false, &below, error))
-        return false;
-    return below->virtual_size == top->virtual_size || image_resize(base, top->virtual_size, error);
+    return tool_run(argv, NULL, NULL, error);
 }
 
 bool

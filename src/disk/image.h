@@ -21,9 +21,9 @@ bool image_bitmap_add(const char *path, const char *name, GError **error); /* gr
 bool image_bitmap_remove(const char *path, const char *name, GError **error);
 /* Adds to @path what the bitmap @name of another image holds; made when it is missing. */
 bool image_bitmap_merge(const char *path, const char *name, const char *from_path, GError **error);
-/* Writes what @overlay holds into @base, on which it lies, and gives @base the overlay's size. May be repeated after it was
- * interrupted. Neither may be in use: DISK_ERROR_LOCKED. */
-bool image_commit(const char *overlay, const char *base, GError **error);
+/* Writes what @overlay holds into @base, on which it lies, and gives @base the overlay's size. @bitmap (nullable): the one of this name in
+ * @overlay is merged into that of @base before. May be repeated after it was interrupted. Neither may be in use: DISK_ERROR_LOCKED. */
+bool image_commit(const char *overlay, const char *base, const char *bitmap, GError **error);
 /* qemu-img check; false with DISK_ERROR_IO when the image is damaged */
 bool image_check(const char *path, const char *format, GError **error);
 

@@ -8,6 +8,7 @@
 #include "util/log.h"
 
 #include <string.h>
+#include <unistd.h>
 
 bool
 failover_commit_is_open(const StoreRelationship *row)
@@ -88,8 +89,7 @@ commit_running(Member *member, const StoreRelationship *row, const char *id, Pro
     return virt_host_commit_disk(member->service->context.virt, row->vm_uuid, id, show_progress, progress, error);
 }
 
-/* The bitmap goes first: without it nobody would know what the overlay had changed. One that a killed QEMU left broken is worth
- * nothing; a later reverse compares whole disks then. */
+/* A bitmap that a killed QEMU left broken is worth nothing; a later reverse compares whole disks then. */
 static bool
 commit_off(const StoreRelationship *row, const char *id, GError **error)
 {
@@ -99,26 +99,90 @@ commit_off(const StoreRelationship *row, const char *id, GError **error)
         return false;
     bool known = g_strv_contains((const char *const *)info->bitmaps, OVERLAY_CHECKPOINT) &&
                  !g_strv_contains((const char *const *)info->broken_bitmaps, OVERLAY_CHECKPOINT);
-    return (!known || image_bitmap_merge(base, OVERLAY_CHECKPOINT, overlay, error)) && image_commit(overlay, base, error);
+    return image_commit(overlay, base, known ? OVERLAY_CHECKPOINT : NULL, error);
 }
 
 static bool
-commit_disk(Member *member, const StoreRelationship *row, const char *id, Progress *progress, GError **error)
+find_place(Member *member, const StoreRelationship *row, const char *id, VirtDomain **ret_domain, DiskPlace *ret_place, GError **error)
 {
     VirtHost *virt = member->service->context.virt;
     g_autoptr(VirtDomain) domain = virt_host_find(virt, row->vm_uuid, error);
     g_autoptr(GPtrArray) disks = domain != NULL ? virt_host_disks(virt, row->vm_uuid, error) : NULL;
     if (disks == NULL)
         return false;
+    *ret_place = place_of(row, disks, id);
+    *ret_domain = g_steal_pointer(&domain);
+    return true;
+}
+
+static bool
+is_off(const VirtDomain *domain)
+{
+    return domain->state == VIRT_OFF || domain->state == VIRT_CRASHED;
+}
+
+/* As the VM is now: it may be started or end at any time. */
+static bool
+commit_as_it_is(Member *member, const StoreRelationship *row, const char *id, Progress *progress, bool *ret_was_running, GError **error)
+{
+    g_autoptr(VirtDomain) domain = NULL;
+    DiskPlace place;
+    if (!find_place(member, row, id, &domain, &place, error))
+        return false;
     if (domain->state == VIRT_SAVED)
         return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
                                   "VM '%s' has a saved state; start it, or drop that with 'virsh managedsave-remove'", row->vm_name);
-    bool off = domain->state == VIRT_OFF || domain->state == VIRT_CRASHED;
-    if (place_of(row, disks, id) == DISK_ON_OVERLAY &&
-        !(off ? commit_off(row, id, error) : commit_running(member, row, id, progress, error)))
+    *ret_was_running = !is_off(domain);
+    return place != DISK_ON_OVERLAY || (is_off(domain) ? commit_off(row, id, error) : commit_running(member, row, id, progress, error));
+}
+
+static bool
+ended_meanwhile(Member *member, const StoreRelationship *row)
+{
+    g_autoptr(VirtDomain) domain = virt_host_find(member->service->context.virt, row->vm_uuid, NULL);
+    return domain != NULL && is_off(domain);
+}
+
+static bool
+commit_disk(Member *member, const StoreRelationship *row, const char *id, Progress *progress, GError **error)
+{
+    g_autoptr(GError) cause = NULL;
+    bool was_running = false;
+    bool good = commit_as_it_is(member, row, id, progress, &was_running, &cause);
+    if (!good && was_running && ended_meanwhile(member, row)) {
+        log_notice("failover", row->vm_name, "it ended while its failover was committed; going on with its images");
+        g_clear_error(&cause);
+        good = commit_as_it_is(member, row, id, progress, &was_running, &cause);
+    }
+    if (!good) {
+        g_propagate_error(error, g_steal_pointer(&cause));
         return false;
+    }
     g_autofree char *base = replica_disk_path(row->folder, id);
-    return virt_host_set_disk_path(virt, row->vm_uuid, id, base, error);
+    return virt_host_set_disk_path(member->service->context.virt, row->vm_uuid, id, base, error);
+}
+
+static bool
+commit_disks(Member *member, const StoreRelationship *row, Job *job, GError **error)
+{
+    g_auto(GStrv) ids = replica_folder_disks(row->folder, error);
+    if (ids == NULL)
+        return false;
+    unsigned n = g_strv_length(ids);
+    Progress progress = { .job = job, .n = MAX(n, 1) };
+    for (; progress.done < n; progress.done++) {
+        if (!commit_disk(member, row, ids[progress.done], &progress, error))
+            return false;
+    }
+    /* Started just before it was defined on its disks, it runs on overlays yet. From now on it cannot be: one more look is enough. */
+    for (progress.done = 0; progress.done < n; progress.done++) {
+        g_autoptr(VirtDomain) domain = NULL;
+        DiskPlace place;
+        if (!find_place(member, row, ids[progress.done], &domain, &place, error) ||
+            (place == DISK_ON_OVERLAY && !commit_disk(member, row, ids[progress.done], &progress, error)))
+            return false;
+    }
+    return true;
 }
 
 /* ---- the history ---- */
@@ -159,14 +223,9 @@ bool
 failover_commit_job(Member *member, Job *job, void *data, GError **error)
 {
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
-    g_auto(GStrv) ids = replica_folder_disks(row->folder, error);
-    if (ids == NULL)
+    if (!commit_disks(member, row, job, error))
         return false;
-    Progress progress = { .job = job, .n = MAX(g_strv_length(ids), 1) };
-    for (char **id = ids; *id != NULL; id++, progress.done++) {
-        if (!commit_disk(member, row, *id, &progress, error))
-            return false;
-    }
+    sync(); /* libvirt does not see to it that what it defines survives a loss of power */
     /* The overlays last: they tell that there is something left to do. */
     if (!drop_points(&member->service->context, row, error) || !drop_overlays(row, error))
         return false;

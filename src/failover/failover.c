@@ -157,11 +157,13 @@ define_failed_over(Member *member, const StoreRelationship *row, GError **error)
     return true;
 }
 
+/* Planned is what goes on from the last changes of a primary that is off and locked. A point that was once that is one like any other. */
 static bool
-note_failed_over(Member *member, PointKind kind, GError **error)
+note_failed_over(Member *member, uint64_t position, PointKind kind, GError **error)
 {
     StoreRelationship *edit = relationship_edit(member->relationship);
-    edit->failed_over_kind = kind;
+    bool planned = position == edit->position && edit->last_kind == POINT_KIND_PLANNED;
+    edit->failed_over_kind = kind == POINT_KIND_PLANNED && !planned ? POINT_KIND_STANDARD : kind;
     edit->state = STATE_RECOVERED;
     return relationship_edit_end(member->relationship, edit, error);
 }
@@ -212,7 +214,7 @@ fail_over(Member *member, Job *job, const StoreRelationship *row, const char *po
         !overlay_make(&member->service->context, row, OVERLAY_FAILOVER, chain, run, error))
         return false;
     job_set_percent(job, 80);
-    return define_failed_over(member, row, error) && note_failed_over(member, kind, error);
+    return define_failed_over(member, row, error) && note_failed_over(member, position, kind, error);
 }
 
 /* Applies what was received. What cannot be applied bars the way to the latest state only: a point before it is reached from where the
@@ -343,10 +345,35 @@ check_overlays_used(Member *member, GError **error)
     return disks != NULL;
 }
 
+/* In place of a point, with the state of a failover under way: it is being taken back. */
+#define REVERTING "revert"
+
+static bool
+is_reverting(const StoreRelationship *row)
+{
+    return row->state == STATE_FAILOVER_RUNNING && g_strcmp0(row->failover_point, REVERTING) == 0;
+}
+
+/* Durable before anything is touched: the VM must never be started from overlays that were emptied, as if they were what was failed over to. */
+static bool
+begin_revert(Member *member, GError **error)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    if (is_reverting(row))
+        return true; /* it broke off */
+    if (!failover_check_is_off(member, error) || !check_overlays_used(member, error))
+        return false;
+    StoreRelationship *edit = relationship_edit(member->relationship);
+    edit->state = STATE_FAILOVER_RUNNING;
+    g_free(edit->failover_point);
+    edit->failover_point = g_strdup(REVERTING);
+    return relationship_edit_end(member->relationship, edit, error);
+}
+
 static bool
 revert_job(Member *member, Job *job, void *data, GError **error)
 {
-    if (!check_overlays_used(member, error) || !restore_replica(member, error))
+    if (!begin_revert(member, error) || !restore_replica(member, error))
         return false;
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
     /* A primary that was turned into a replica waits for its first pass yet. */
@@ -369,7 +396,7 @@ failover_revert(ReplicationService *service, const Caller *caller, const char *v
         return false;
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
     ReplicationState next;
-    if (!state_table_next(row->mode, row->state, row->resume_state, OPERATION_REVERT, &next, error)) {
+    if (!is_reverting(row) && !state_table_next(row->mode, row->state, row->resume_state, OPERATION_REVERT, &next, error)) {
         relationship_end_operation(member->relationship);
         return false;
     }
@@ -398,7 +425,9 @@ failover_resume(ReplicationService *service, const char *vm_uuid)
     if (member == NULL)
         return;
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
-    if (row->state == STATE_FAILOVER_RUNNING)
+    if (is_reverting(row))
+        resume(member, row, "revert the failover", JOB_REVERT_FAILOVER, "Reverting the failover of", revert_job);
+    else if (row->state == STATE_FAILOVER_RUNNING)
         resume(member, row, "fail over", JOB_INITIATE_FAILOVER, "Failing over", failover_job);
     else if (row->state == STATE_COMMITTED && failover_commit_is_open(row))
         resume(member, row, "commit the failover", JOB_COMMIT_FAILOVER, "Committing the failover of", failover_commit_job);

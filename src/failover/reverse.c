@@ -182,6 +182,7 @@ become_primary(Reverse *self, GError **error)
     g_autoptr(Member) primary = service_replace_member(member->service, member, error);
     if (primary == NULL)
         return false;
+    primary_give_back_autostart(&member->service->context, self->next->vm_uuid); /* of its time as a primary before */
     service_wake_member(primary);
     log_notice("failover", self->next->vm_name, "is the primary from now on; it replicates to '%s'",
                self->settings->recovery_connection_point);

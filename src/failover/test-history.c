@@ -5,6 +5,7 @@
 #include "failover/overlay.h"
 #include "replication/replica.h"
 #include "replication/replica-folder.h"
+#include "replication/replica-private.h"
 #include "replication/settings.h"
 #include "util/durable.h"
 
@@ -393,9 +394,9 @@ test_every_point(void)
     remove_folder(folder);
 }
 
-/* What removing the replication in the middle of a resynchronization does. */
+/* What removing the replication in the middle of a resynchronization does; or what a start does after a death in that. */
 static void
-test_take_back(void)
+take_back(bool died)
 {
     g_autofree char *folder = g_dir_make_tmp("vrh-XXXXXX", NULL);
     g_autoptr(GError) error = NULL;
@@ -408,18 +409,33 @@ test_take_back(void)
     send_part(&scene, CHANGE_LOG_RESYNC, 5, POINT_KIND_NONE, CHANGES / 2, CHANGES);
 
     g_autoptr(StoreRelationship) row = relationship_row(scene.relationship);
-    g_autoptr(GPtrArray) passes = overlay_undo_chain(&scene.context, row, 4, &error);
-    g_assert_no_error(error);
-    g_assert_cmpuint(passes->len, ==, 2);
+    g_autofree char *mark = g_build_filename(row->folder, "taking-back", NULL);
+    g_assert_cmpuint(row->resync_passes, ==, 2);
+    if (died)
+        g_assert_true(g_file_set_contents(mark, "", 0, NULL));
     g_assert_true(relationship_begin_work(scene.relationship));
-    replica_take_back(scene.replica, passes, &error);
+    (died ? replica_end_taking_back : replica_give_up_passes)(scene.replica, &error);
     g_assert_no_error(error);
     replica_close_disks(scene.replica);
     relationship_end_work(scene.relationship);
+    g_assert_false(g_file_test(mark, G_FILE_TEST_EXISTS));
+
+    g_autoptr(StoreRelationship) after = relationship_row(scene.relationship);
+    g_autoptr(GPtrArray) left = store_undos(scene.context.store, row->vm_uuid, &error);
+    g_assert_cmpuint(after->resync_passes, ==, 0);
+    for (guint i = 0; i < left->len; i++)
+        g_assert_cmpuint(((StoreUndo *)g_ptr_array_index(left, i))->pass, ==, 0);
     g_autofree char *disk = replica_disk_path(row->folder, DISK_ID);
     check_image(&scene, row, 4, &(DiskServerImage){ .id = DISK_ID, .path = disk, .format = "qcow2" });
     scene_close(&scene);
     remove_folder(folder);
+}
+
+static void
+test_take_back(void)
+{
+    take_back(false);
+    take_back(true);
 }
 
 /* A stream in the middle of which a failover comes and ends. */

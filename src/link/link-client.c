@@ -166,6 +166,17 @@ link_client_reverse(LinkClient *self, const LinkReversal *reversal, LinkPosition
     return answer != NULL && link_position_from_json(answer, ret_position, error);
 }
 
+bool
+link_client_keep_role(LinkClient *self, const char *vm_uuid, LinkPosition *ret_position, GError **error)
+{
+    g_autofree char *relationship = relationship_path(vm_uuid, error);
+    if (relationship == NULL)
+        return false;
+    g_autofree char *path = g_strconcat(relationship, "/role/keep", NULL);
+    g_autoptr(GBytes) answer = request(self, "POST", path, "{}", error);
+    return answer != NULL && link_position_from_json(answer, ret_position, error);
+}
+
 /* Asks for digits about a part of a disk. */
 static GBytes *
 ask_about(LinkClient *self, const char *vm_uuid, const char *what, const char *disk, uint64_t offset, uint64_t length, GError **error)

@@ -90,14 +90,28 @@ run_reversal(Call *call, char **ret_json, GError **error)
     return good;
 }
 
+typedef bool (*PositionFunc)(void *opaque, const LinkPeer *peer, const char *vm_uuid, LinkPosition *ret_position, GError **error);
+
 static bool
-run_position(Call *call, char **ret_json, GError **error)
+answer_position(Call *call, PositionFunc ask, char **ret_json, GError **error)
 {
     LinkPosition position = { 0 };
-    if (!call->server->ops.position(call->server->ops.opaque, &call->peer, call->vm_uuid, &position, error))
+    if (!ask(call->server->ops.opaque, &call->peer, call->vm_uuid, &position, error))
         return false;
     *ret_json = link_position_to_json(&position);
     return true;
+}
+
+static bool
+run_position(Call *call, char **ret_json, GError **error)
+{
+    return answer_position(call, call->server->ops.position, ret_json, error);
+}
+
+static bool
+run_keep_role(Call *call, char **ret_json, GError **error)
+{
+    return answer_position(call, call->server->ops.keep_role, ret_json, error);
 }
 
 static bool
@@ -196,6 +210,7 @@ run_changes(Call *call, char **ret_json, GError **error)
 
 typedef enum {
     RESOURCE_NONE, RESOURCE_HELLO, RESOURCE_RELATIONSHIP, RESOURCE_LOG, RESOURCE_HASHES, RESOURCE_CHANGES, RESOURCE_ROLE,
+    RESOURCE_ROLE_KEPT,
 } Resource;
 
 static const struct {
@@ -212,6 +227,7 @@ static const struct {
     { RESOURCE_HASHES, "GET", run_hashes },
     { RESOURCE_CHANGES, "GET", run_changes },
     { RESOURCE_ROLE, "POST", run_reversal },
+    { RESOURCE_ROLE_KEPT, "POST", run_keep_role },
 };
 
 /* Only the exact form of a path is one: nothing is normalized, so there is nothing to trick. */
@@ -240,6 +256,8 @@ parse_path(Call *call, const char *path)
     call->check_only = strcmp(parts[3], "check") == 0;
     if (strcmp(parts[2], "role") == 0 && (call->check_only || strcmp(parts[3], "reverse") == 0))
         return RESOURCE_ROLE;
+    if (strcmp(parts[2], "role") == 0)
+        return strcmp(parts[3], "keep") == 0 ? RESOURCE_ROLE_KEPT : RESOURCE_NONE;
     return strcmp(parts[2], "logs") == 0 && link_number_parse(parts[3], &position) ? RESOURCE_LOG : RESOURCE_NONE;
 }
 

@@ -10,6 +10,7 @@
  *   GET    relationships/UUID/hashes/DISK?offset=BYTES&length=BYTES  -> hex digits of the hashes, text/plain
  *   POST   relationships/UUID/role/check      offer  -> position: would its sender be taken as the new primary?
  *   POST   relationships/UUID/role/reverse    offer  -> position; the former primary is a replica from then on
+ *   POST   relationships/UUID/role/keep              -> position; the primary has taken back its planned failover
  *   GET    relationships/UUID/changes/DISK?offset=BYTES&length=BYTES -> hex digits of a bitmap, text/plain
  *
  * offer     {"name", "lineage", "domain_xml", "settings", "primary_host", "memory_bytes", "disks": [{"id", "size_bytes"}]}

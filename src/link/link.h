@@ -69,6 +69,9 @@ bool        link_client_offer(LinkClient *self, const LinkOffer *offer, LinkPosi
 /* New settings or domain XML for an existing relationship */
 bool        link_client_update(LinkClient *self, const LinkOffer *offer, LinkPosition *ret_position, GError **error);
 bool        link_client_position(LinkClient *self, const char *vm_uuid, LinkPosition *ret_position, GError **error);
+/* The last changes before a planned failover, which the peer has, are the last no more: it must not count on our VM being off. LINK_ERROR_STATE
+ * when it is failed over there, or about to be. */
+bool        link_client_keep_role(LinkClient *self, const char *vm_uuid, LinkPosition *ret_position, GError **error);
 bool        link_client_remove(LinkClient *self, const char *vm_uuid, GError **error);
 /* Hashes of the peer's copy: LINK_HASH_SIZE bytes for each CHANGE_LOG_GRAIN of [offset, offset + length), the last grain as long as the
  * disk allows. @length at most LINK_HASHED_MAX. LINK_ERROR_STATE while logs wait to be applied there. */
@@ -131,6 +134,7 @@ typedef struct {
                    GByteArray *hashes, GError **error);
     bool (*remove)(void *opaque, const LinkPeer *peer, const char *vm_uuid, GError **error);
     bool (*reverse)(void *opaque, const LinkPeer *peer, const LinkReversal *reversal, LinkPosition *ret_position, GError **error);
+    bool (*keep_role)(void *opaque, const LinkPeer *peer, const char *vm_uuid, LinkPosition *ret_position, GError **error);
     bool (*changes)(void *opaque, const LinkPeer *peer, const char *vm_uuid, const char *disk, uint64_t offset, uint64_t length,
                     GByteArray *bits, GError **error);
 } LinkServerOps;

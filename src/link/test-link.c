@@ -152,6 +152,16 @@ op_reverse(void *opaque, const LinkPeer *peer, const LinkReversal *reversal, Lin
 }
 
 static bool
+op_keep_role(void *opaque, const LinkPeer *peer, const char *vm_uuid, LinkPosition *ret_position, GError **error)
+{
+    if (!enter(peer, error))
+        return false;
+    g_assert_cmpstr(vm_uuid, ==, VM);
+    fill_position(ret_position);
+    return true;
+}
+
+static bool
 op_changes(void *opaque, const LinkPeer *peer, const char *vm_uuid, const char *disk, uint64_t offset, uint64_t length,
            GByteArray *bits, GError **error)
 {
@@ -166,7 +176,7 @@ op_changes(void *opaque, const LinkPeer *peer, const char *vm_uuid, const char *
 
 static const LinkServerOps ops = { .hello = op_hello, .offer = op_offer, .position = op_position,
                                    .receive = op_receive, .remove = op_remove, .reverse = op_reverse,
-                                   .changes = op_changes };
+                                   .keep_role = op_keep_role, .changes = op_changes };
 
 static char *
 file(const char *name)
@@ -257,7 +267,13 @@ test_reversal(void)
     g_assert_false(link_client_changes(client, VM, "vda", 0, LINK_CHANGES_MAX + 1, &bits, &error));
     g_assert_error(error, LINK_ERROR, LINK_ERROR_PROTOCOL);
     g_clear_error(&error);
+    link_client_keep_role(client, VM, &position, &error);
+    g_assert_no_error(error);
+    check_position(&position);
     seen.error_code = LINK_ERROR_STATE;
+    g_assert_false(link_client_keep_role(client, VM, &position, &error));
+    g_assert_error(error, LINK_ERROR, LINK_ERROR_STATE);
+    g_clear_error(&error);
     g_assert_false(link_client_reverse(client, &reversal, &position, &error));
     g_assert_error(error, LINK_ERROR, LINK_ERROR_STATE);
     link_server_stop(server);

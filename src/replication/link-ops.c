@@ -138,6 +138,36 @@ op_position(void *opaque, const LinkPeer *peer, const char *vm_uuid, LinkPositio
     return true;
 }
 
+/* The VM may run over there from now on, so what was received last is no planned failover's any more. By the operation that bars a failover. */
+static bool
+take_kept_role(Member *member, GError **error)
+{
+    StoreRelationship *row = relationship_edit(member->relationship);
+    bool away = row->state == STATE_FAILOVER_RUNNING || row->failed_over_kind != POINT_KIND_NONE;
+    if (!away) {
+        row->last_kind = row->last_kind == POINT_KIND_PLANNED ? POINT_KIND_STANDARD : row->last_kind;
+        return relationship_edit_end(member->relationship, row, error);
+    }
+    g_set_error(error, LINK_ERROR, LINK_ERROR_STATE, "VM '%s' is failed over on '%s'; revert that first, or reverse the replication there",
+                row->vm_name, member->service->context.host_name);
+    relationship_edit_cancel(member->relationship, row);
+    return false;
+}
+
+static bool
+op_keep_role(void *opaque, const LinkPeer *peer, const char *vm_uuid, LinkPosition *ret_position, GError **error)
+{
+    g_autoptr(Member) member = find_bound(opaque, peer, vm_uuid, error);
+    if (member == NULL || !relationship_begin_operation(member->relationship, "let the primary keep its role", error))
+        return false;
+    bool good = take_kept_role(member, error);
+    relationship_end_operation(member->relationship);
+    service_wake_member(member);
+    if (good)
+        replica_position(member->replica, ret_position);
+    return good;
+}
+
 /* A lack of room, which somebody here must mend, is shown as the relationship's error until a log is taken again. */
 static void
 note_room(Member *member, const GError *cause)
@@ -477,5 +507,6 @@ service_link_ops(ReplicationService *self)
                             .hashes = op_hashes,
                             .remove = op_remove,
                             .reverse = op_reverse,
+                            .keep_role = op_keep_role,
                             .changes = op_changes };
 }

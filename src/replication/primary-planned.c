@@ -64,6 +64,7 @@ primary_recover(Primary *self, GError **error)
     if (state == STATE_PREPARED || state == STATE_REPURPOSE)
         return primary_lock(self, error);
     g_autofree char *folder = lock_folder(self);
+    primary_give_back_autostart(self->context, relationship_vm(self->relationship));
     return disk_server_end_left_over(folder, error);
 }
 
@@ -104,6 +105,7 @@ primary_run_preparation(Primary *self, GError **error)
         return true;
     }
     primary_unlock(self);
+    primary_give_back_autostart(self->context, relationship_vm(self->relationship));
     g_autoptr(GError) for_caller = primary_error_for_caller(cause);
     relationship_end_job(self->relationship, for_caller);
     g_propagate_error(error, g_steal_pointer(&cause));

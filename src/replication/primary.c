@@ -32,8 +32,13 @@ primary_free(Primary *self)
 {
     if (self == NULL)
         return;
+    ReplicationState state = relationship_state(self->relationship);
     primary_drop_contact(self);
-    primary_unlock(self);
+    /* A VM that is locked stays so without a daemon. */
+    if (state == STATE_PREPARED || state == STATE_REPURPOSE)
+        primary_leave_lock(self);
+    else
+        primary_unlock(self);
     relationship_unref(self->relationship);
     g_free(self->sent_marker);
     g_free(self->planned_marker);
@@ -212,6 +217,14 @@ primary_ask_state(const ReplicationContext *context, const char *vm_uuid, const 
         return false;
     *ret_state = position.state;
     return true;
+}
+
+bool
+primary_keep_role(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings, GError **error)
+{
+    g_autoptr(LinkClient) client = primary_connect_peer(context, settings, NULL, error);
+    LinkPosition position;
+    return client != NULL && link_client_keep_role(client, vm_uuid, &position, error);
 }
 
 /* ---- removal ---- */

@@ -51,10 +51,15 @@ bool primary_lock(Primary *self, GError **error);
 void primary_unlock(Primary *self);
 /* The lock is somebody else's to end: by disk_server_end_left_over() in primary_lock_folder(). */
 void primary_leave_lock(Primary *self);
+/* Autostart is off while the VM may run elsewhere. */
+bool primary_hold_autostart(const ReplicationContext *context, const char *vm_uuid, GError **error);
+/* As it was before; what fails is logged. */
+void primary_give_back_autostart(const ReplicationContext *context, const char *vm_uuid);
+bool primary_forget_autostart(const ReplicationContext *context, const char *vm_uuid, GError **error);
 /* Sockets and pid file of the lock's storage daemon; (transfer full) */
 #define PRIMARY_LOCK_PREFIX "l-"
 char *primary_lock_folder(const ReplicationContext *context, const char *vm_uuid);
-/* At start: a VM that was locked is locked again. */
+/* At start: a VM that was locked is locked again, and one that is not has its autostart back. */
 bool primary_recover(Primary *self, GError **error);
 
 /* ---- reversing ---- */
@@ -67,6 +72,8 @@ LinkClient *primary_connect_peer(const ReplicationContext *context, const Relati
 /* What the next pass goes on from. */
 bool primary_save_plan(const ReplicationContext *context, const char *vm_uuid, const Plan *plan, GError **error);
 
+/* Tells the replica that the VM may run here again, so that it does not take its failover for a planned one. LINK_ERROR. */
+bool primary_keep_role(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings, GError **error);
 /* The state of the replica, asked of its host. */
 bool primary_ask_state(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings,
                        ReplicationState *ret_state, GError **error);

@@ -23,8 +23,8 @@ replica_write_position(const StoreRelationship *row, uint64_t position, const ui
     return replica_position_write(row->folder, &file, error);
 }
 
-static int
-open_log(const char *path, GError **error)
+int
+replica_open_log(const char *path, GError **error)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
@@ -36,7 +36,7 @@ static bool
 add_undo_to_captured(const StoreRelationship *row, const StoreUndo *undo, ChangeLogCaptured *captured, GError **error)
 {
     g_autofree char *path = replica_undo_path(row->folder, undo);
-    int fd = open_log(path, error);
+    int fd = replica_open_log(path, error);
     if (fd < 0)
         return false;
     bool good = change_log_captured_add_log(captured, change_log_source_fd(&fd), error);
@@ -158,7 +158,7 @@ signal_applied(Replica *self)
 static bool
 log_digest(const char *path, uint8_t *ret_digest, GError **error)
 {
-    int fd = open_log(path, error);
+    int fd = replica_open_log(path, error);
     if (fd < 0)
         return false;
     ChangeLogSummary summary;
@@ -200,7 +200,7 @@ apply_one(Replica *self, const StoreRelationship *row, uint64_t position, GError
 {
     g_autofree char *path = replica_staging_path(row->folder, position);
     uint8_t digest[CHANGE_LOG_DIGEST_SIZE];
-    int fd = open_log(path, error);
+    int fd = replica_open_log(path, error);
     if (fd < 0)
         return false;
     bool good = log_digest(path, digest, error) && prepare_undo(self, row, fd, position, error) &&
@@ -240,27 +240,4 @@ replica_apply_pending(Replica *self, GError **error)
     if (row->test_stage == TEST_NONE)
         return replica_settle(self, false, error) && replica_apply_received(self, error);
     return row->test_stage != TEST_MADE || replica_open_fence(self, error);
-}
-
-bool
-replica_take_back(Replica *self, const GPtrArray *undos, GError **error)
-{
-    if (!replica_open_disks(self, error))
-        return false;
-    g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
-    g_autofree int *fds = g_new(int, MAX(undos->len, 1));
-    g_autofree ChangeLogSource *sources = g_new(ChangeLogSource, MAX(undos->len, 1));
-    bool good = true;
-    guint n = 0;
-    for (; good && n < undos->len; n += good) {
-        g_autofree char *path = replica_undo_path(row->folder, g_ptr_array_index(undos, n));
-        fds[n] = open_log(path, error);
-        sources[n] = change_log_source_fd(&fds[n]);
-        good = fds[n] >= 0;
-    }
-    ChangeLogTarget target = disk_target_as_target(self->disks);
-    good = good && change_log_apply_undo_chain(sources, n, &target, error);
-    for (guint i = 0; i < n; i++)
-        close(fds[i]);
-    return good;
 }

@@ -45,6 +45,10 @@ bool replica_write_position(const StoreRelationship *row, uint64_t position, con
 bool replica_load_captured(Replica *self, const StoreRelationship *row, uint64_t base, GError **error);
 /* Writes the inverse of the log in @fd as undo @undo, durably. */
 bool replica_capture_undo(Replica *self, const StoreRelationship *row, int fd, StoreUndo *undo, GError **error);
+/* A log to read, to be closed; -1 with @error. */
+int replica_open_log(const char *path, GError **error);
+/* Goes on with taking the disks back if that was broken off. Before anything else is done with them. */
+bool replica_end_taking_back(Replica *self, GError **error);
 /* Applies @log; LINK_ERROR_NO_SPACE before the file system of the disks is full. */
 bool replica_apply_source(Replica *self, ChangeLogSource log, GError **error);
 /* Applies the log in @fd, from where it stands. */

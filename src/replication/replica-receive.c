@@ -244,7 +244,7 @@ begin_receiving_work(Replica *self, ChangeLogKind kind, GError **error)
     if (!relationship_begin_work(self->relationship))
         return refuse(error, LINK_ERROR_STATE, "another operation on the replica is running");
     g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
-    if (check_state(row, kind, error))
+    if (check_state(row, kind, error) && replica_end_taking_back(self, error))
         return true;
     relationship_end_work(self->relationship);
     return false;
@@ -281,6 +281,26 @@ finish_resync(Replica *self, const StoreRelationship *row, const ChangeLogHeader
            note_received(self, header, digest, captured_usec, error);
 }
 
+/* The number of a pass in its token; 0 when there is none. */
+static uint64_t
+pass_number(const char *token)
+{
+    const char *dash = token != NULL ? strrchr(token, '-') : NULL;
+    guint64 number = 0;
+    return dash != NULL && g_ascii_string_to_unsigned(dash + 1, 10, 0, G_MAXINT64, &number, NULL) ? number : 0;
+}
+
+/* A pass brings what the ones before it left out: without them it would leave holes that nobody sees. The last one may come again. */
+static bool
+check_pass(const StoreRelationship *row, const char *token, GError **error)
+{
+    uint64_t before = pass_number(row->pass_token), number = pass_number(token);
+    if (number <= 1 || number == before || number == before + 1)
+        return true;
+    return refuse(error, LINK_ERROR_MISFIT, "pass %" G_GUINT64_FORMAT " of the resynchronization does not follow what is "
+                  "here; it has to begin anew", number);
+}
+
 static bool
 apply_resync(Replica *self, const ChangeLogHeader *header, int fd, const uint8_t *digest, const char *token,
              int64_t captured_usec, GError **error)
@@ -288,7 +308,8 @@ apply_resync(Replica *self, const ChangeLogHeader *header, int fd, const uint8_t
     if (!replica_open_disks(self, error) || !replica_apply_pending(self, error))
         return false;
     g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
-    if (row->state == STATE_REPLICATING && !relationship_move(self->relationship, OPERATION_RESYNC, error))
+    if (!check_pass(row, token, error) ||
+        (row->state == STATE_REPLICATING && !relationship_move(self->relationship, OPERATION_RESYNC, error)))
         return false;
     if (lseek(fd, 0, SEEK_SET) < 0)
         return refuse(error, LINK_ERROR_FAILED, "cannot read the staged log");

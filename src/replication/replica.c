@@ -312,5 +312,5 @@ replica_recover(Replica *self, GError **error)
         return define_if_missing(self, row, error) && replica_open_fence(self, error);
     if (row->test_stage != TEST_NONE)
         return true; /* what is under way opens them */
-    return replica_open_disks(self, error) && define_if_missing(self, row, error);
+    return replica_end_taking_back(self, error) && replica_open_disks(self, error) && define_if_missing(self, row, error);
 }

@@ -34,8 +34,9 @@ bool replica_settle(Replica *self, bool locked, GError **error);
 bool replica_apply_pending(Replica *self, GError **error);
 /* Applies it also for a test failover that is being made; else as above. */
 bool replica_apply_received(Replica *self, GError **error);
-/* Takes the disks back over @undos (of StoreUndo, oldest first). */
-bool replica_take_back(Replica *self, const GPtrArray *undos, GError **error);
+/* Takes the disks back to what they were before the resynchronization whose passes they hold, and forgets these. Nothing to do without any.
+ * What it has begun is done again, at the latest with the next pass or start, until it succeeds. */
+bool replica_give_up_passes(Replica *self, GError **error);
 /* Opens the disks writable: the fence that keeps everybody from starting the VM. Not while a test VM reads them. */
 bool replica_open_disks(Replica *self, GError **error);
 void replica_close_disks(Replica *self);

@@ -300,7 +300,10 @@ remove_files(ReplicationService *self, const StoreRelationship *row)
             log_warning("service", row->vm_name, "%s; continuing", plan_error->message);
         return;
     }
-    for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
+    primary_forget_autostart(&self->context, row->vm_uuid, NULL);
+    /* Disks that could not be looked at may be between two states; only the undo logs lead out of there. */
+    bool keep_undo = row->state == STATE_CRITICAL && row->resync_passes > 0;
+    for (size_t i = 0; i < G_N_ELEMENTS(parts) - keep_undo; i++) {
         g_autofree char *path = g_build_filename(row->folder, parts[i], NULL);
         g_autoptr(GError) error = NULL;
         if (!durable_remove_tree(path, &error))
@@ -308,29 +311,40 @@ remove_files(ReplicationService *self, const StoreRelationship *row)
     }
 }
 
-/* The undo logs of a resynchronization that is not complete; (transfer full) (nullable) */
-static GPtrArray *
-open_resync(ReplicationService *self, const StoreRelationship *row, GError **error)
+/* Whoever removes the replication keeps the disks: with all that was received, and not between two states. */
+static bool
+leave_replica(Member *member, const StoreRelationship *row, GError **error)
 {
-    GPtrArray *undos = store_undos(self->context.store, row->vm_uuid, error);
-    for (guint i = 0; undos != NULL && i < undos->len;) {
-        const StoreUndo *undo = g_ptr_array_index(undos, i);
-        if (undo->base == row->applied && undo->pass > 0)
-            i++;
-        else
-            g_ptr_array_remove_index(undos, i);
-    }
-    return undos;
+    bool held = row->state == STATE_RECOVERED || row->state == STATE_COMMITTED || row->state == STATE_CRITICAL;
+    if (!row->initial_complete || held)
+        return true;
+    return replica_apply_pending(member->replica, error) && replica_give_up_passes(member->replica, error);
 }
 
-/* Whoever removes the replication keeps the disks: they go back from between two states to the one before. Only now that no pass
- * can follow, which would miss what is taken back here. */
-static void
-leave_resync(Member *member, const StoreRelationship *row, const GPtrArray *passes)
+/* Without its lock the VM could be started here, too. A replica that cannot be asked does not bar the way out. */
+static bool
+check_not_failed_over(Member *member, const StoreRelationship *row, GError **error)
 {
-    g_autoptr(GError) error = NULL;
-    if (passes->len > 0 && !replica_take_back(member->replica, passes, &error))
-        log_error("service", row->vm_name, "its disks are left between two states: %s", error->message);
+    g_autoptr(GError) cause = NULL;
+    g_autoptr(RelationshipSettings) settings = relationship_settings(member->relationship);
+    if (!service_is_locked(member) || primary_keep_role(&member->service->context, row->vm_uuid, settings, &cause))
+        return true;
+    if (g_error_matches(cause, LINK_ERROR, LINK_ERROR_STATE))
+        return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE, "cannot remove the replication of VM '%s', which is locked: %s",
+                                  row->vm_name, cause->message);
+    log_warning("service", row->vm_name, "it may be started again although nobody can say whether it runs on '%s': %s",
+                settings->recovery_connection_point, cause->message);
+    return true;
+}
+
+static void
+leave_primary(Member *member, const StoreRelationship *row)
+{
+    const ReplicationContext *context = &member->service->context;
+    g_autoptr(RelationshipSettings) settings = relationship_settings(member->relationship);
+    primary_unlock(member->primary);
+    primary_give_back_autostart(context, row->vm_uuid);
+    primary_say_removed(context, row->vm_uuid, settings);
 }
 
 static bool
@@ -338,21 +352,15 @@ remove_job(Member *member, Job *job, void *data, GError **error)
 {
     ReplicationService *self = member->service;
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
-    bool held = row->state == STATE_RECOVERED || row->state == STATE_COMMITTED || row->state == STATE_CRITICAL;
-    if (member->replica != NULL && row->initial_complete && !held && !replica_apply_pending(member->replica, error))
+    if (member->replica != NULL ? !leave_replica(member, row, error) : !check_not_failed_over(member, row, error))
         return false;
-    g_autoptr(GPtrArray) passes = row->resync_passes > 0 && !held ? open_resync(self, row, error) : g_ptr_array_new();
-    if (passes == NULL || !relationship_remove(member->relationship, NULL, error))
+    if (!relationship_remove(member->relationship, NULL, error))
         return false;
     service_drop_member(self, member);
-    if (member->replica != NULL) {
-        leave_resync(member, row, passes);
+    if (member->replica != NULL)
         replica_close_disks(member->replica);
-    }
-    if (member->primary != NULL) {
-        g_autoptr(RelationshipSettings) settings = relationship_settings(member->relationship);
-        primary_say_removed(&self->context, row->vm_uuid, settings);
-    }
+    else
+        leave_primary(member, row);
     remove_files(self, row);
     g_autoptr(GError) ended = g_error_new_literal(REPLICATION_ERROR, REPLICATION_ERROR_INVALID_STATE,
                                                   "replication was removed");

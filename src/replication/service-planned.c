@@ -3,34 +3,6 @@
 
 #include "util/log.h"
 
-#include <string.h>
-
-/* ---- autostart ---- */
-
-static char *
-autostart_key(const char *vm_uuid)
-{
-    return g_strconcat("autostart-held:", vm_uuid, NULL);
-}
-
-/* A host that boots must not start a VM that may run elsewhere. What was set is kept for the way back. */
-static bool
-hold_autostart(ReplicationService *self, const VirtDomain *domain, GError **error)
-{
-    g_autofree char *key = autostart_key(domain->uuid);
-    return !domain->autostart || (store_value_set(self->context.store, key, "1", error) &&
-                                  virt_host_set_autostart(self->context.virt, domain->uuid, false, error));
-}
-
-static void
-give_back_autostart(ReplicationService *self, const char *vm_uuid)
-{
-    g_autofree char *key = autostart_key(vm_uuid);
-    g_autofree char *held = store_value(self->context.store, key, NULL);
-    if (held != NULL && held[0] != '\0' && virt_host_set_autostart(self->context.virt, vm_uuid, true, NULL))
-        store_value_set(self->context.store, key, NULL, NULL);
-}
-
 /* ---- preparing ---- */
 
 bool
@@ -75,7 +47,8 @@ service_prepare_planned(Member *member, const Caller *caller, Job **ret_job, GEr
         return false;
     GError *cause = NULL;
     bool good = can_move(member, OPERATION_PREPARE, &cause) &&
-                check_off(member, operation_name(OPERATION_PREPARE), &domain, &cause) && hold_autostart(self, domain, &cause);
+                check_off(member, operation_name(OPERATION_PREPARE), &domain, &cause) &&
+                primary_hold_autostart(&self->context, domain->uuid, &cause);
     if (good) {
         g_autofree char *what = g_strdup_printf("Sending the last changes of '%s'", domain->name);
         *ret_job = job_list_add(self->jobs, JOB_PLANNED, domain->uuid, caller->user, what, false);
@@ -89,23 +62,29 @@ service_prepare_planned(Member *member, const Caller *caller, Job **ret_job, GEr
 
 /* ---- taking it back ---- */
 
-/* A replica that is failed over runs, or may: the VM must not run here, too. One that cannot be asked is not waited for. */
+/* A replica that is failed over runs, or may: the VM must not run here, too. One that was failed over later must not pass for planned. So the
+ * replica has to agree, unless the administrator answers for it. */
 static bool
-check_replica_waits(Member *member, GError **error)
+ask_replica(Member *member, GError **error)
 {
-    g_autoptr(GError) away = NULL;
+    g_autoptr(GError) cause = NULL;
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
     g_autoptr(RelationshipSettings) settings = relationship_settings(member->relationship);
-    ReplicationState state;
-    if (!primary_ask_state(&member->service->context, row->vm_uuid, settings, &state, &away)) {
-        log_warning("service", row->vm_name, "nobody can say whether its replica is failed over: %s; continuing", away->message);
+    const char *host = settings->recovery_connection_point;
+    if (primary_keep_role(&member->service->context, row->vm_uuid, settings, &cause))
+        return true;
+    bool silent = g_error_matches(cause, LINK_ERROR, LINK_ERROR_UNREACHABLE);
+    if (silent && service_fence_is_waived(member)) {
+        log_warning("service", row->vm_name, "nobody can say whether it is failed over on '%s' (%s); it is named in fence-waived, continuing",
+                    host, cause->message);
         return true;
     }
-    if (state != STATE_RECOVERED && state != STATE_COMMITTED && state != STATE_FAILOVER_RUNNING)
-        return true;
-    return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
-                              "VM '%s' is failed over on '%s'; revert that first, or reverse the replication there", row->vm_name,
-                              settings->recovery_connection_point);
+    if (silent)
+        return replication_refuse(error, REPLICATION_ERROR_UNAVAILABLE,
+                                  "VM '%s' may be failed over on '%s', and its replica cannot be asked: %s; make sure that it is not, then "
+                                  "name it in [failover] fence-waived, or remove its replication here", row->vm_name, host, cause->message);
+    g_prefix_error(&cause, "host '%s' does not agree that VM '%s' may run here: ", host, row->vm_name);
+    return service_fail(g_steal_pointer(&cause), error);
 }
 
 bool
@@ -115,10 +94,10 @@ service_cancel_prepared(Member *member, const Caller *caller, GError **error)
         !relationship_begin_operation(member->relationship, "cancel the planned failover", error))
         return false;
     GError *cause = NULL;
-    bool good = check_replica_waits(member, &cause) && relationship_move(member->relationship, OPERATION_RESUME, &cause);
+    bool good = ask_replica(member, &cause) && relationship_move(member->relationship, OPERATION_RESUME, &cause);
     if (good) {
         primary_unlock(member->primary);
-        give_back_autostart(member->service, relationship_vm(member->relationship));
+        primary_give_back_autostart(&member->service->context, relationship_vm(member->relationship));
         log_notice("service", relationship_vm(member->relationship), "the planned failover is cancelled by %s; the VM may start again",
                    caller->user);
     }
@@ -138,7 +117,7 @@ service_give_up_role(Member *member, const Caller *caller, GError **error)
         return false;
     GError *cause = NULL;
     bool good = check_off(member, what, &domain, &cause) && primary_lock(member->primary, &cause) &&
-                hold_autostart(member->service, domain, &cause) &&
+                primary_hold_autostart(&member->service->context, domain->uuid, &cause) &&
                 relationship_move(member->relationship, OPERATION_GIVE_UP_ROLE, &cause);
     if (good)
         log_notice("service", domain->name, "may become the replica of its former replica, wanted by %s; it is locked until then", caller->user);

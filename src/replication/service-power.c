@@ -44,6 +44,18 @@ run_power(ReplicationService *self, const VirtDomain *domain, size_t action, GEr
 
 /* ---- the fence ---- */
 
+bool
+service_fence_is_waived(Member *member)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    const char *names = member->service->config.fence_waived;
+    g_auto(GStrv) waived = g_strsplit_set(names != NULL ? names : "", ";,", -1);
+    bool found = false;
+    for (char **name = waived; *name != NULL; name++)
+        found |= strcmp(g_strstrip(*name), row->vm_name) == 0;
+    return found;
+}
+
 /* After an unplanned failover nobody here knows whether the VM still runs on the primary. */
 static bool
 needs_fence(ReplicationService *self, Member *member)
@@ -52,14 +64,10 @@ needs_fence(ReplicationService *self, Member *member)
     const char *command = self->config.fence_command;
     if (command == NULL || row->mode != MODE_REPLICA || row->failed_over_kind == POINT_KIND_PLANNED)
         return false;
-    g_auto(GStrv) waived = g_strsplit_set(self->config.fence_waived != NULL ? self->config.fence_waived : "", ";,", -1);
-    for (char **name = waived; *name != NULL; name++) {
-        if (strcmp(g_strstrip(*name), row->vm_name) == 0) {
-            log_warning("service", row->vm_name, "it is started without asking the fence command, as the configuration says");
-            return false;
-        }
-    }
-    return true;
+    bool waived = service_fence_is_waived(member);
+    if (waived)
+        log_warning("service", row->vm_name, "it is started without asking the fence command, as the configuration says");
+    return !waived;
 }
 
 static bool

@@ -83,10 +83,13 @@ bool    service_prepare_planned(Member *member, const Caller *caller, Job **ret_
 bool    service_cancel_prepared(Member *member, const Caller *caller, GError **error);
 /* Is this a primary that one of the two locked? */
 bool    service_is_locked(Member *member);
-/* Lets the former replica turn this primary into its replica. */
 /* Cancels the first copy (OPERATION_CANCEL_INITIAL) or the resynchronization (OPERATION_CANCEL_RESYNC) under way, and ends its job. */
 bool    service_cancel_copy(Member *member, const Caller *caller, Operation operation, GError **error);
+/* Lets the former replica turn this primary into its replica. */
 bool    service_give_up_role(Member *member, const Caller *caller, GError **error);
+
+/* service-power.c: has the administrator named the VM as one that he keeps from running twice himself? */
+bool    service_fence_is_waived(Member *member);
 
 /* service-turn.c: a primary that becomes the replica of its former replica. Errors are LINK_ERROR for the peer. @entry: what the
  * peer is authorized by. */

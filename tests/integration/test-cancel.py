@@ -83,6 +83,8 @@ def test_a_first_copy_and_a_resynchronization():
         assert primary.state(uuid) == hosts.READY
 
         begin_first_copy(primary, uuid, want=INVALID_PARAMETER, start=later(days=8))
+        relay.cut()  # what was under way
+        relay.mend()
         relay.rate = None
         start = relay.forward_bytes
         job = begin_first_copy(primary, uuid, start=later(days=6))

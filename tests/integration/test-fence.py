@@ -9,7 +9,9 @@ import hosts  # noqa: E402
 import tap  # noqa: E402
 
 BUILD = sys.argv[1]
-PREPARE = 4
+RESUME, PREPARE, SUSPEND = 3, 4, 7
+STANDARD = 1
+UNAVAILABLE = 32777
 
 
 def write_fence(host, ends):
@@ -37,6 +39,13 @@ def restart_with(host, **settings):
     host.stop()
     host.configure("failover", **settings)
     host.start()
+
+
+def start_again(host, uuid):
+    log = host.serial()
+    log.skip()
+    host.power(uuid, hosts.POWER_ON)
+    assert log.verdict() > 0
 
 
 def test_the_fence_decides():
@@ -79,6 +88,41 @@ def test_a_planned_failover_needs_no_fence():
         replica.failover(uuid)
         replica.power(uuid, hosts.POWER_ON)
         assert not asked(replica) and replica.serial().verdict() > 0
+
+
+def test_a_cancelled_planned_failover_is_none():
+    with hosts.replicating_pair(BUILD) as (primary, replica, guest):
+        uuid = guest.uuid
+        restart_with(replica, fence_command=write_fence(replica, 1))
+        replica.wait_replication(uuid)
+        primary.power(uuid, hosts.POWER_OFF)
+        primary.change_state(uuid, PREPARE)
+        replica.change_state(uuid, SUSPEND)  # nothing more comes in
+        replica.kill()
+        primary.change_state(uuid, RESUME, want=UNAVAILABLE)  # it might be failed over
+        replica.start()
+        primary.change_state(uuid, RESUME)
+        start_again(primary, uuid)
+        replica.failover(uuid)
+        assert replica.relationship(uuid).number("FailedOverReplicationType") == STANDARD
+        try:
+            replica.power(uuid, hosts.POWER_ON)
+        except hosts.JobFailed as failed:
+            assert "the board does not answer" in str(failed), failed
+        else:
+            raise AssertionError("it runs twice")
+        assert len(asked(replica)) == 1
+
+
+def test_a_cancel_without_the_replica_has_to_be_answered_for():
+    with hosts.replicating_pair(BUILD) as (primary, replica, guest):
+        uuid = guest.uuid
+        primary.power(uuid, hosts.POWER_OFF)
+        primary.change_state(uuid, PREPARE)
+        replica.kill()
+        restart_with(primary, fence_waived="ledger")
+        primary.change_state(uuid, RESUME)
+        start_again(primary, uuid)
 
 
 if __name__ == "__main__":

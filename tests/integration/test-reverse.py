@@ -108,20 +108,44 @@ def fill(path):
             "-c", f"write -q -s {piece.name} {place * 16384 + 4096} {place % 8 * 512 + 4096}")), path], check=True)
 
 
+def autostart(host, uuid):
+    return host.virsh("dominfo", uuid).split("Autostart:")[1].split()[0]
+
+
+def check_locked(host, uuid):
+    try:
+        host.virsh("start", uuid)
+    except AssertionError as refused:
+        assert "lock" in str(refused), refused
+    else:
+        raise AssertionError("a prepared VM was started")
+
+
 def test_the_lock_holds_against_virsh_too():
     with hosts.replicating_pair(BUILD, libvirtd=True) as (primary, replica, guest):
         primary.virsh("autostart", guest.uuid)
         primary.power(guest.uuid, hosts.POWER_OFF)
-        primary.change_state(guest.uuid, PREPARE)
-        assert "disable" in primary.virsh("dominfo", guest.uuid).split("Autostart:")[1]
+        replica.stop()
         try:
-            primary.virsh("start", guest.uuid)
-        except AssertionError as refused:
-            assert "lock" in str(refused), refused
+            primary.change_state(guest.uuid, PREPARE)
+        except hosts.JobFailed as failed:
+            assert "cannot reach" in str(failed), failed
         else:
-            raise AssertionError("a prepared VM was started")
+            raise AssertionError("prepared without its replica")
+        assert autostart(primary, guest.uuid) == "enable", "lost by what failed"
+        replica.start()
+        replica.wait_replication(guest.uuid)
+
+        primary.change_state(guest.uuid, PREPARE)
+        assert autostart(primary, guest.uuid) == "disable"
+        check_locked(primary, guest.uuid)
+        primary.stop()
+        check_locked(primary, guest.uuid)
+        primary.start()
+        assert primary.state(guest.uuid) == hosts.PREPARED
+        check_locked(primary, guest.uuid)
         primary.change_state(guest.uuid, RESUME)
-        assert "enable" in primary.virsh("dominfo", guest.uuid).split("Autostart:")[1]
+        assert autostart(primary, guest.uuid) == "enable"
         primary.virsh("start", guest.uuid)
         replica.wait_replication(guest.uuid, 2)
 

@@ -285,6 +285,7 @@ def test_sizes_on_the_two_sides():
         io(second, "write -q -P 3 18M 4M")
         wait_received(primary, replica, uuid)
         replica.failover(uuid, old)
+        replica.commit(uuid)  # smaller than what it is committed into
         resize(replica.disk_paths()[1], 24 * MIB)
         primary.change_state(uuid, AS_REPLICA)
         replica.reverse(uuid, primary)

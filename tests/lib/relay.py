@@ -52,8 +52,7 @@ class Relay:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 sink.sendall(data)
-                if forward and self.rate is not None:
-                    time.sleep(len(data) / self.rate)
+                rate = self.rate if forward else None
                 with self.lock:
                     if forward:
                         self.forward_bytes += len(data)
@@ -67,6 +66,8 @@ class Relay:
                 if cut:
                     self.cut_at = None
                     self.cut()
+                if rate is not None:
+                    time.sleep(len(data) / rate)
                 self.goes_on.wait()
         self._end(pair)
 
