@@ -1,6 +1,7 @@
 /* Cancelling a copy under way: the first one, or a resynchronization, on the primary; by its state or by its job. */
 #include "replication/service-private.h"
 
+#include "replication/replica-folder.h"
 #include "util/log.h"
 
 /* A first copy that was suspended is in the states that a suspended cycle is in, too. */
@@ -68,6 +69,24 @@ service_cancel_copy(Member *member, const Caller *caller, Operation operation, G
     relationship_end_operation(member->relationship);
     service_wake_member(member);
     return good;
+}
+
+/* What was the primary and was never equal to the one that took its place can only be resynchronized: its state stays. */
+static bool
+was_turned(Member *member)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    g_autofree char *from = replica_turn_fact(row->folder, TURN_FROM);
+    return from != NULL;
+}
+
+bool
+service_take_back_resync(Member *member, GError **error)
+{
+    GError *cause = NULL;
+    if (!replica_apply_pending(member->replica, &cause) || !replica_give_up_passes(member->replica, &cause))
+        return service_fail(cause, error);
+    return was_turned(member) || relationship_move(member->relationship, OPERATION_RESUME, error);
 }
 
 static bool

@@ -242,6 +242,12 @@ check_may_resume(Member *member, GError **error)
     return service_fail(cause, error);
 }
 
+static bool
+resynchronizes_as_replica(Member *member)
+{
+    return member->replica != NULL && relationship_state(member->relationship) == STATE_RESYNCHRONIZING;
+}
+
 bool
 replication_service_change_state(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned index,
                                  unsigned requested, Job **ret_job, GError **error)
@@ -278,7 +284,10 @@ replication_service_change_state(ReplicationService *self, const Caller *caller,
     Operation operation = requested == 3 ? OPERATION_RESUME : OPERATION_SUSPEND;
     if (!relationship_begin_operation(member->relationship, operation_name(operation), error))
         return false;
-    bool good = check_may_resume(member, error) && relationship_move(member->relationship, operation, error);
+    bool good = check_may_resume(member, error) &&
+                (operation == OPERATION_RESUME && resynchronizes_as_replica(member)
+                     ? service_take_back_resync(member, error)
+                     : relationship_move(member->relationship, operation, error));
     relationship_end_operation(member->relationship);
     if (good) {
         g_autoptr(StoreRelationship) row = relationship_row(member->relationship);

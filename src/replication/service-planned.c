@@ -119,10 +119,13 @@ service_give_up_role(Member *member, const Caller *caller, GError **error)
     bool good = check_off(member, what, &domain, &cause) && primary_lock(member->primary, &cause) &&
                 primary_hold_autostart(&member->service->context, domain->uuid, &cause) &&
                 relationship_move(member->relationship, OPERATION_GIVE_UP_ROLE, &cause);
-    if (good)
+    if (good) {
+        g_autoptr(GError) ended = g_error_new_literal(REPLICATION_ERROR, REPLICATION_ERROR_INVALID_STATE, "the VM gives up its role");
+        relationship_end_job(member->relationship, ended);
         log_notice("service", domain->name, "may become the replica of its former replica, wanted by %s; it is locked until then", caller->user);
-    else
+    } else {
         primary_recover(member->primary, NULL);
+    }
     relationship_end_operation(member->relationship);
     return good || service_fail(cause, error);
 }

@@ -85,6 +85,8 @@ bool    service_cancel_prepared(Member *member, const Caller *caller, GError **e
 bool    service_is_locked(Member *member);
 /* Cancels the first copy (OPERATION_CANCEL_INITIAL) or the resynchronization (OPERATION_CANCEL_RESYNC) under way, and ends its job. */
 bool    service_cancel_copy(Member *member, const Caller *caller, Operation operation, GError **error);
+/* On the replica, by the operation that has it: back to what it was before the resynchronization. The primary begins that anew. */
+bool    service_take_back_resync(Member *member, GError **error);
 /* Lets the former replica turn this primary into its replica. */
 bool    service_give_up_role(Member *member, const Caller *caller, GError **error);
 

@@ -65,6 +65,7 @@ static const struct {
     { MODE_REPLICA, STATE_SUSPENDED,          OPERATION_RESUME,          INTERRUPTED },
     { MODE_REPLICA, STATE_SUSPENDED,          OPERATION_FAILOVER,        STATE_FAILOVER_RUNNING },
     { MODE_REPLICA, STATE_CRITICAL,           OPERATION_RESUME,          INTERRUPTED },
+    { MODE_REPLICA, STATE_RESYNCHRONIZING,    OPERATION_RESUME,          STATE_REPLICATING }, /* it is taken back */
     { MODE_REPLICA, STATE_RESYNCHRONIZING,    OPERATION_RESYNC_DONE,     STATE_REPLICATING },
     { MODE_REPLICA, STATE_RESYNCHRONIZING,    OPERATION_SUSPEND,         STATE_RESYNC_SUSPENDED },
     { MODE_REPLICA, STATE_RESYNCHRONIZING,    OPERATION_FAILOVER,        STATE_FAILOVER_RUNNING },
@@ -114,7 +115,7 @@ static const char *const operation_needs[N_OPERATIONS] = {
     [OPERATION_CANCEL_INITIAL] = "only a first copy that is not complete can be cancelled, on the primary",
     [OPERATION_CANCEL_RESYNC] = "only a resynchronization that runs can be cancelled, on the primary",
     [OPERATION_SUSPEND] = "only replication that runs can be suspended",
-    [OPERATION_RESUME] = "only replication that is suspended or critical can be resumed",
+    [OPERATION_RESUME] = "only replication that is suspended or critical can be resumed, and on the replica a resynchronization taken back",
     [OPERATION_RESYNC] = "that is for replication that lost track of changes",
     [OPERATION_FAILOVER] = "wait for the end of a first copy, and revert a failover before the next one; a replica that "
                            "receives, or is suspended, can be failed over",

@@ -13,7 +13,7 @@ from relay import Relay  # noqa: E402
 
 BUILD = sys.argv[1]
 INVALID_PARAMETER, INVALID_STATE = 32773, 32775
-CANCEL_INITIAL, CANCEL_RESYNC, SUSPEND = 1, 9, 7
+CANCEL_INITIAL, RESUME, SUSPEND, CANCEL_RESYNC = 1, 3, 7, 9
 JOB_TERMINATE, JOB_TERMINATED = 4, 8
 SLOW = 100_000  # bytes a second
 
@@ -117,7 +117,21 @@ def test_a_first_copy_and_a_resynchronization():
         assert replica.check_disks().last >= written
         replica.revert(uuid)
 
+        relay.rate = SLOW / 5
         begin(primary, "Resynchronize", uuid)
+        replica.wait_state(uuid, hosts.RESYNCHRONIZING)
+        relay.hold_after(1)
+        assert relay.is_holding.wait(30)
+        assert replica.state(uuid) == hosts.RESYNCHRONIZING
+        replica.change_state(uuid, CANCEL_RESYNC, INVALID_STATE)  # that is the primary's
+        replica.change_state(uuid, RESUME)
+        assert replica.state(uuid) == hosts.REPLICATING
+        replica.failover(uuid)
+        verdict = replica.check_disks()
+        assert verdict.whole and verdict.last >= written, f"{written} was written, after taking back there is {verdict}"
+        replica.revert(uuid)
+        relay.rate = None
+        relay.let_go()
         primary.wait_state(uuid, hosts.REPLICATING)
         written = primary.serial().reached()
         replica.wait_replication(uuid, 2)
