@@ -11,7 +11,8 @@ _virt_replica_options() {
     statistics) echo --json --reset ;;
     enable) echo --to --port --interval --history --journal --consistent --resync --disks --no-compression --detach ;;
     modify) echo --to --port --interval --history --journal --consistent --resync --detach ;;
-    start-initial | suspend | resume | cancel | resync | remove | planned-failover | prepare | revert | commit | as-replica | start | test-end) echo --detach ;;
+    start-initial) echo --seeded --at --detach ;;
+    suspend | resume | cancel | resync | remove | planned-failover | prepare | revert | commit | as-replica | start | test-end) echo --detach ;;
     reverse) echo --to --port --detach ;;
     planned-failover) echo --replica --replica-ca --to --port --timeout --no-start --no-reverse --dry-run ;;
     failover | test) echo --point --at --start --detach ;;

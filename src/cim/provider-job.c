@@ -38,6 +38,13 @@ state_text(JobState state)
     }
 }
 
+/* Of a job that is done, what its caller should know, if there is something. */
+static const char *
+status_text(const JobView *job)
+{
+    return job->state == JOB_COMPLETED && job->note != NULL ? job->note : state_text(job->state);
+}
+
 static int64_t
 elapsed_usec(const JobView *job)
 {
@@ -48,7 +55,7 @@ elapsed_usec(const JobView *job)
 
 DEFINE_MADE_TEXT(job_guid, JobView, name_of_guid(view->id))
 DEFINE_TEXT(job_description, JobView, view->description)
-DEFINE_TEXT(job_status, JobView, state_text(view->state))
+DEFINE_TEXT(job_status, JobView, status_text(view))
 DEFINE_UINT16(job_state, JobView, view->state)
 DEFINE_UINT16(job_type, JobView, view->type)
 DEFINE_UINT16(job_percent, JobView, view->percent)

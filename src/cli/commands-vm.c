@@ -20,7 +20,9 @@
 #define POWER_RUNNING         2
 #define POWER_OFF             3
 #define POWER_SHUT_DOWN       4
+#define MODE_NONE             0
 #define INITIAL_BY_NETWORK    "1"
+#define INITIAL_BY_SEED       "3"
 #define SHUTDOWN_TIMEOUT_SEC  120
 #define SHUTDOWN_TIMEOUT_MAX  86400
 
@@ -215,7 +217,8 @@ command_start_initial(Session *session, const CommandLine *line, GError **error)
 
     if (vm == NULL)
         return false;
-    wsman_arguments_add_text(arguments, "InitialReplicationType", INITIAL_BY_NETWORK);
+    wsman_arguments_add_text(arguments, "InitialReplicationType",
+                             command_line_switch(line, "seeded") ? INITIAL_BY_SEED : INITIAL_BY_NETWORK);
     wsman_arguments_add_text(arguments, "InitialReplicationExportLocation", NULL);
     if (!add_start_time(arguments, line, error))
         return false;
@@ -539,6 +542,15 @@ command_prepare(Session *session, const CommandLine *line, GError **error)
 bool
 command_as_replica(Session *session, const CommandLine *line, GError **error)
 {
+    g_autoptr(SessionVm) vm = session_find_vm(session, command_line_word(line, 0), error);
+
+    if (vm == NULL)
+        return false;
+    if (wsman_instance_number(vm->system, "ReplicationMode", MODE_NONE) == MODE_NONE)
+        return change_replication_state(session, line, STATE_WAITING_INITIAL, "Offering the images of",
+                                        "The VM must be off", "awaited: 'virt-replica enable' for the VM with the same UUID on the "
+                                        "primary makes this one its replica, and 'virt-replica start-initial --seeded' there sends what "
+                                        "differs into its images; 'virt-replica remove' here takes that back", error);
     return change_replication_state(session, line, STATE_WAITING_INITIAL, "Giving up the role of the primary for",
                                     "The VM must be off; its replica must have been failed over",
                                     "handed over: 'virt-replica reverse' on the other host makes this VM its replica", error);

@@ -67,6 +67,11 @@ static const CommandOption copy_options[] = {
     { NULL },
 };
 
+static const CommandOption first_copy_options[] = {
+    { "seeded", 0, NULL, "compare with the images that the replica was made of, and send what differs" },
+    { NULL },
+};
+
 static const CommandOption failover_options[] = {
     { "point", 0, "POINT", "go to this recovery point (see 'points'), not to the latest" },
     { "at", 0, "TIME", "go to the newest point taken at TIME or before" },
@@ -127,7 +132,7 @@ static const Command table[] = {
     { "modify", "VM", 1, 1, "Change the settings of replication, on the primary; what is not given stays.",
       OPTIONS(modify_options, detach_options), command_modify },
     { "start-initial", "VM", 1, 1, "Copy the VM to the replica server and keep replicating.",
-      OPTIONS(copy_options, detach_options), command_start_initial },
+      OPTIONS(first_copy_options, copy_options, detach_options), command_start_initial },
     { "suspend", "VM", 1, 1, "Suspend replication.", WORKING, command_suspend },
     { "resume", "VM", 1, 1, "Resume replication that is suspended or critical.", WORKING, command_resume },
     { "cancel", "VM", 1, 1, "Cancel the first copy, or the resynchronization, under way.", WORKING, command_cancel },
@@ -151,7 +156,8 @@ static const Command table[] = {
     { "commit", "VM", 1, 1, "Make a failover final: what the VM wrote is its disk, recovery points go.", WORKING, command_commit },
     { "reverse", "VM", 1, 1, "Make a failed-over VM the primary, and the former primary its replica.",
       OPTIONS(reverse_options, detach_options), command_reverse },
-    { "as-replica", "VM", 1, 1, "Let the failed-over replica of a VM make it its replica in turn.", WORKING, command_as_replica },
+    { "as-replica", "VM", 1, 1, "Let a VM that is off become a replica: of its failed-over replica, or of a primary that comes.", WORKING,
+      command_as_replica },
     { "start", "VM", 1, 1, "Start a VM.", WORKING, command_start },
     { "stop", "VM", 1, 1, "Stop a VM: ask the guest to shut down, or cut its power.",
       OPTIONS(stop_options, timeout_options, detach_options), command_stop },

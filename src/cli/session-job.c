@@ -11,6 +11,7 @@
 #define RETURN_JOB_STARTED   4096
 #define RETURN_INVALID_STATE 32775
 #define JOB_STATE_COMPLETED  7
+#define JOB_COMPLETED_TEXT   "Job is completed"
 #define POLL_MSEC            200 /* jobs send no events; most end within a second */
 
 static volatile sig_atomic_t interrupted;
@@ -82,6 +83,16 @@ explain_lost_job(GError **error, const char *title)
                    title);
 }
 
+/* What the service says of a job that is done, when it is more than that. */
+static void
+say_note(Session *self, const WsmanInstance *job)
+{
+    const char *text = wsman_instance_text(job, "JobStatus");
+
+    if (text != NULL && *text != '\0' && !g_str_equal(text, JOB_COMPLETED_TEXT))
+        session_say(self, "%s", text);
+}
+
 bool
 session_wait_job(Session *self, const WsmanReference *job, const char *title, GError **error)
 {
@@ -101,6 +112,7 @@ session_wait_job(Session *self, const WsmanReference *job, const char *title, GE
             if (!check_ended_job(state, title, error))
                 return false;
             progress_done(progress);
+            say_note(self, state);
             return true;
         }
         progress_show(progress, (unsigned)wsman_instance_number(state, "PercentComplete", 0));

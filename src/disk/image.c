@@ -108,6 +108,9 @@ parse_info(const char *text, ImageInfo **ret_info, GError **error)
     info->actual_size = (uint64_t)json_object_get_int_member_with_default(image, "actual-size", 0);
     const char *backing = json_object_get_string_member_with_default(image, "full-backing-filename", NULL);
     info->backing_path = g_strdup(backing);
+    JsonNode *snapshots = json_object_get_member(image, "snapshots");
+    if (snapshots != NULL && JSON_NODE_HOLDS_ARRAY(snapshots))
+        info->n_snapshots = json_array_get_length(json_node_get_array(snapshots));
     read_bitmaps(image, info);
     *ret_info = g_steal_pointer(&info);
     return true;

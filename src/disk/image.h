@@ -8,6 +8,7 @@ typedef struct {
     uint64_t actual_size;    /* bytes on the host */
     char    *backing_path;   /* (nullable) */
     char   **bitmaps;        /* names, NULL at the end */
+    unsigned n_snapshots;    /* internal ones */
     char   **broken_bitmaps; /* those flagged in-use: inconsistent */
 } ImageInfo;
 void image_info_free(ImageInfo *info);

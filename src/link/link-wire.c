@@ -221,6 +221,16 @@ link_changes_size(uint64_t length)
     return (size_t)((grains + 7) / 8);
 }
 
+/* One that is not set is left out. */
+static void
+add_flag(JsonBuilder *builder, const char *name, bool value)
+{
+    if (!value)
+        return;
+    json_builder_set_member_name(builder, name);
+    json_builder_add_boolean_value(builder, true);
+}
+
 char *
 link_position_to_json(const LinkPosition *position)
 {
@@ -243,10 +253,8 @@ link_position_to_json(const LinkPosition *position)
         add_number(builder, "partial_bytes", position->partial_bytes);
         add_number(builder, "partial_records", position->partial_records);
     }
-    if (position->changes_known) {
-        json_builder_set_member_name(builder, "changes_known");
-        json_builder_add_boolean_value(builder, true);
-    }
+    add_flag(builder, "seeded", position->seeded);
+    add_flag(builder, "changes_known", position->changes_known);
     return end_text(builder);
 }
 
@@ -423,6 +431,17 @@ get_partial(JsonObject *object, LinkPosition *position, GError **error)
     return true;
 }
 
+/* One that is left out is not set. */
+static bool
+get_flag(JsonObject *object, const char *name, bool *ret_value)
+{
+    JsonNode *node = json_object_get_member(object, name);
+    if (node != NULL && json_node_get_value_type(node) != G_TYPE_BOOLEAN)
+        return false;
+    *ret_value = node != NULL && json_node_get_boolean(node);
+    return true;
+}
+
 bool
 link_position_from_json(GBytes *text, LinkPosition *ret_position, GError **error)
 {
@@ -451,10 +470,10 @@ link_position_from_json(GBytes *text, LinkPosition *ret_position, GError **error
         return wrong(error, "pass_token");
     if (!get_partial(object, &position, error))
         return false;
-    JsonNode *known = json_object_get_member(object, "changes_known");
-    if (known != NULL && json_node_get_value_type(known) != G_TYPE_BOOLEAN)
+    if (!get_flag(object, "seeded", &position.seeded))
+        return wrong(error, "seeded");
+    if (!get_flag(object, "changes_known", &position.changes_known))
         return wrong(error, "changes_known");
-    position.changes_known = known != NULL && json_node_get_boolean(known);
     position.state = (unsigned)state;
     position.initial_complete = json_node_get_boolean(complete);
     g_strlcpy(position.lineage, lineage, sizeof position.lineage);

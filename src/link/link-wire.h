@@ -18,6 +18,7 @@
  *           and, while a log comes in or its stream broke:
  *           {"receiving", "partial_id", "partial_bytes", "partial_records"}
  *           and in the answer to a reversal: {"changes_known"}
+ *           and for a replica on the images of a VM that was there, until its first copy is complete: {"seeded"}
  * error     {"error": TEXT, "code": NAME} with a status that is not 200; names and statuses are in link-wire.c
  *
  * What a log is stands in its own header; position, kind and lineage are repeated outside for logs of proxies and people.

@@ -47,6 +47,7 @@ typedef struct {
     char     partial_id[37];  /* of which sending; empty when nothing is kept */
     uint64_t partial_bytes;   /* where that sending goes on */
     uint64_t partial_records;
+    bool     seeded;          /* its disks hold what a VM there had: the first copy can be compared */
     bool     changes_known;   /* in the answer to a reversal only: link_client_changes() can be asked */
 } LinkPosition;
 

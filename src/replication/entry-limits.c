@@ -98,7 +98,7 @@ replicas_of_entry(ReplicationService *self, const char *allowed_primary)
     GPtrArray *rows = g_ptr_array_new_with_free_func((GDestroyNotify)store_relationship_free);
     for (guint i = 0; i < members->len; i++) {
         g_autoptr(StoreRelationship) row = relationship_row(((Member *)g_ptr_array_index(members, i))->relationship);
-        if (row->peer != NULL && g_ascii_strcasecmp(row->peer, allowed_primary) == 0)
+        if (row->peer != NULL && !replica_is_awaited(row) && g_ascii_strcasecmp(row->peer, allowed_primary) == 0)
             g_ptr_array_add(rows, g_steal_pointer(&row));
     }
     return rows;

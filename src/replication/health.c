@@ -155,6 +155,9 @@ first_copy(const HealthFacts *facts)
     if (facts->state == STATE_READY)
         return g_strdup_printf("The first copy of '%s' was not started; 'virt-replica start-initial %s' starts it.",
                                facts->vm_name, facts->vm_name);
+    if (facts->state == STATE_WAITING_INITIAL && facts->awaits)
+        return g_strdup_printf("'%s' may become the replica of a primary with its UUID and disks, and none has come; 'virt-replica enable' "
+                               "on that host brings it, 'virt-replica remove %s' here takes that back.", facts->vm_name, facts->vm_name);
     if (facts->state == STATE_WAITING_INITIAL)
         return g_strdup_printf(
             "The first copy of '%s' is not complete, so that there is nothing to fail over to; wait for its end.",

@@ -25,6 +25,7 @@ view_clear(JobView *view)
     g_free(view->owner);
     g_free(view->description);
     g_free(view->error_text);
+    g_free(view->note);
 }
 
 void
@@ -72,6 +73,7 @@ job_view(Job *self)
     copy->owner = g_strdup(copy->owner);
     copy->description = g_strdup(copy->description);
     copy->error_text = g_strdup(copy->error_text);
+    copy->note = g_strdup(copy->note);
     g_mutex_unlock(&self->lock);
     return copy;
 }
@@ -97,6 +99,15 @@ job_set_description(Job *self, const char *text)
     g_mutex_lock(&self->lock);
     g_free(self->view.description);
     self->view.description = g_strdup(text);
+    g_mutex_unlock(&self->lock);
+}
+
+void
+job_set_note(Job *self, const char *text)
+{
+    g_mutex_lock(&self->lock);
+    g_free(self->view.note);
+    self->view.note = g_strdup(text);
     g_mutex_unlock(&self->lock);
 }
 

@@ -24,6 +24,7 @@ typedef enum { /* values of Msvm_ConcreteJob.JobType */
     JOB_COMMIT_FAILOVER = 99, JOB_PLANNED = 100, JOB_CANCEL_PLANNED = 101, JOB_TEST_FAILOVER = 102,
     JOB_END_TEST = 103, JOB_REVERSE = 104,
     JOB_SENDING_DELTA = 105, JOB_RECEIVING_DELTA = 106, JOB_RESYNC = 107, JOB_TEST_CONNECTION = 115, JOB_SENDING_INITIAL = 116,
+    JOB_START_SEEDED = 117, JOB_START_EXPORT = 118,
 } JobType;
 
 typedef struct Job Job;
@@ -39,6 +40,7 @@ typedef struct {
     bool     cancellable;
     int      error_code;     /* 0, or a ReplicationError: CIM return code */
     char    *error_text;     /* (nullable) */
+    char    *note;           /* (nullable) what its caller should know at its end, one sentence */
     int64_t  submitted_usec, started_usec, changed_usec, ended_usec; /* UTC; 0 when not yet */
 } JobView;
 void job_view_free(JobView *view);
@@ -49,6 +51,7 @@ JobView *job_view(Job *self);
 const char *job_id(const Job *self);
 void     job_set_percent(Job *self, unsigned percent);
 void     job_set_description(Job *self, const char *text);
+void     job_set_note(Job *self, const char *text);
 void     job_set_result_vm(Job *self, const char *vm_uuid);
 /* Ends it: COMPLETED when @error is NULL, else EXCEPTION with its text. */
 void     job_end(Job *self, const GError *error);

@@ -107,7 +107,7 @@ find_bound(ReplicationService *self, const LinkPeer *peer, const char *vm_uuid, 
     g_autoptr(Member) member = service_find_member(self, vm_uuid);
     if (member != NULL && member->replica != NULL) {
         g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
-        if (is_bound(self, row, entry))
+        if (is_bound(self, row, entry) && !replica_is_awaited(row))
             return g_steal_pointer(&member);
     }
     deny(error, "there is no replica of VM %s here that belongs to you", vm_uuid);
@@ -227,10 +227,25 @@ undo_making(ReplicationService *self, Member *member, const StoreRelationship *r
     service_drop_member(self, member);
 }
 
+/* The VM that was here before stays, with its own definition. */
+static bool
+drop_seeded(ReplicationService *self, Member *member, const StoreRelationship *row, GError **error)
+{
+    g_autofree char *word = NULL;
+    if (!service_leave_seed(member, &word, error) || !relationship_remove(member->relationship, NULL, error))
+        return false;
+    service_drop_member(self, member);
+    service_clean_seed(row);
+    log_warning("link", row->vm_name, "its primary has ended the first copy: %s", word);
+    return true;
+}
+
 /* Ends the member and removes all that was made for it. By the operation that has it. */
 static bool
 drop_replica(ReplicationService *self, Member *member, const StoreRelationship *row, GError **error)
 {
+    if (replica_is_seeded(row))
+        return drop_seeded(self, member, row, error);
     g_autoptr(StoreUnfinished) note = replica_making_mark(row, error);
     if (note == NULL || !relationship_remove(member->relationship, note, error))
         return false;
@@ -290,8 +305,8 @@ check_no_local_vm(ReplicationService *self, const LinkOffer *offer, GError **err
     g_autoptr(GError) cause = NULL;
     g_autoptr(VirtDomain) by_uuid = virt_host_find(self->context.virt, offer->vm_uuid, &cause);
     if (by_uuid != NULL)
-        return deny(error, "host '%s' has a VM with UUID %s that is not its replica; remove it there, or give it another UUID",
-                    self->context.host_name, offer->vm_uuid);
+        return deny(error, "host '%s' has a VM with UUID %s that is not its replica; if its images are to be the seed of the replica, run 'virt-replica "
+                    "as-replica' for it there, else remove it there, or give it another UUID", self->context.host_name, offer->vm_uuid);
     if (!g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN)) {
         g_propagate_error(error, g_steal_pointer(&cause));
         return false;
@@ -389,13 +404,23 @@ make_replica(ReplicationService *self, const LinkOffer *offer, StoreRelationship
 
 /* A repeated offer for a replica that is here. */
 static bool
-check_repeated_offer(Member *member, const LinkOffer *offer, GError **error)
+check_repeated_offer(Member *member, const AuthorizationEntry *entry, const LinkOffer *offer, GError **error)
 {
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
     if (g_ascii_strcasecmp(row->lineage, offer->lineage) == 0)
         return true;
+    if (replica_is_seeded(row))
+        return service_take_seeded_again(member, entry, offer, error);
     return deny(error, "there is a replica of VM '%s' with another history here; remove its replication and its files first",
                 row->vm_name);
+}
+
+/* May a host that @entry authorizes have that VM as its replica, as the administrator here said? */
+static bool
+is_awaited_from(ReplicationService *self, Member *member, const AuthorizationEntry *entry)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    return replica_is_awaited(row) && (row->peer == NULL || is_bound(self, row, entry));
 }
 
 /* Whoever holds the primary must not drop recovery points by its settings: what is there is kept as long as it was promised. */
@@ -433,9 +458,17 @@ op_offer(void *opaque, const LinkPeer *peer, const LinkOffer *offer, bool update
     bool unfinished;
     if (!is_unfinished(self, offer->vm_uuid, &unfinished, error))
         return false;
+    if (member != NULL && !update && is_awaited_from(self, member, entry)) {
+        if (!service_take_awaited(self, member, entry, offer, error))
+            return false;
+        g_autoptr(Member) taken = find_bound(self, peer, offer->vm_uuid, error);
+        if (taken != NULL)
+            replica_position(taken->replica, ret_position);
+        return taken != NULL;
+    }
     if (member != NULL) {
         g_autoptr(Member) bound = find_bound(self, peer, offer->vm_uuid, error);
-        if (bound == NULL || !check_repeated_offer(bound, offer, error))
+        if (bound == NULL || !check_repeated_offer(bound, entry, offer, error))
             return false;
         if (unfinished) {
             g_set_error_literal(error, LINK_ERROR, LINK_ERROR_STATE, "the replica is just being made or removed; try again");
@@ -474,7 +507,7 @@ op_reverse(void *opaque, const LinkPeer *peer, const LinkReversal *reversal, Lin
     bool is_theirs = member != NULL;
     if (is_theirs && member->replica != NULL) {
         g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
-        is_theirs = is_bound(self, row, entry);
+        is_theirs = is_bound(self, row, entry) && !replica_is_awaited(row);
     }
     if (!is_theirs)
         return deny(error, "host '%s' does not replicate VM %s to you", self->context.host_name, reversal->offer.vm_uuid);

@@ -208,12 +208,19 @@ primary_offer(const ReplicationContext *context, const StoreRelationship *row, c
 }
 
 bool
+primary_ask_position(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings,
+                     LinkPosition *ret_position, GError **error)
+{
+    g_autoptr(LinkClient) client = primary_connect_peer(context, settings, NULL, error);
+    return client != NULL && link_client_position(client, vm_uuid, ret_position, error);
+}
+
+bool
 primary_ask_state(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings,
                   ReplicationState *ret_state, GError **error)
 {
-    g_autoptr(LinkClient) client = primary_connect_peer(context, settings, NULL, error);
     LinkPosition position;
-    if (client == NULL || !link_client_position(client, vm_uuid, &position, error))
+    if (!primary_ask_position(context, vm_uuid, settings, &position, error))
         return false;
     *ret_state = position.state;
     return true;

@@ -74,6 +74,9 @@ bool primary_save_plan(const ReplicationContext *context, const char *vm_uuid, c
 
 /* Tells the replica that the VM may run here again, so that it does not take its failover for a planned one. LINK_ERROR. */
 bool primary_keep_role(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings, GError **error);
+/* Where the replica is, asked of its host. */
+bool primary_ask_position(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings,
+                          LinkPosition *ret_position, GError **error);
 /* The state of the replica, asked of its host. */
 bool primary_ask_state(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings,
                        ReplicationState *ret_state, GError **error);

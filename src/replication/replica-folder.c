@@ -120,6 +120,12 @@ replica_folder_clear(const char *folder, GError **error)
     return replica_folder_make(folder, error);
 }
 
+char *
+replica_definition_before(const char *folder)
+{
+    return g_build_filename(folder, "definition-before.xml", NULL);
+}
+
 bool
 replica_failover_size_write(const char *folder, const char *id, uint64_t size_bytes, GError **error)
 {

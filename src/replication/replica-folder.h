@@ -3,6 +3,9 @@
  *   FOLDER/disks/ID.qcow2               the replica disk: always the latest applied state
  *   FOLDER/disks/ID.path                or where it is: an image of a VM that was the primary here before
  *   FOLDER/reversed/from                the history that such a VM had
+ *   FOLDER/reversed/seeded              its images are those of a VM that was here, and its first copy is not complete
+ *   FOLDER/reversed/changed             something of that copy may have been written into them
+ *   FOLDER/reversed/autostart           that VM started with the host
  *   FOLDER/reversed/ID.bits             what a VM that was the primary here had written when it became the replica
  *   FOLDER/reversed/known               these tell all that it has written
  *   FOLDER/reversed/settled             it is defined as a replica, and its images are this replica's
@@ -10,6 +13,7 @@
  *   FOLDER/failover/blobs/NAME          blobs of the point that was failed over to
  *   FOLDER/sizes/ID                     bytes that the disk had at that point
  *   FOLDER/test/ID.qcow2, blobs/NAME    the same of a test failover
+ *   FOLDER/definition-before.xml        of a VM that was no replica before
  *   FOLDER/blobs/NAME                   domain XML, firmware variables, TPM state: latest
  *   FOLDER/staging/POSITION.log         received, not yet applied
  *   FOLDER/staging/incoming.part        a log on its way
@@ -33,16 +37,21 @@ bool  replica_disk_is_adopted(const char *folder, const char *id);
 /* A bit for each CHANGE_LOG_GRAIN of a disk. @offset must be a multiple of 8 grains; appends to @bits. */
 bool  replica_changes_write(const char *folder, const char *id, const ExtentSet *changes, uint64_t size_bytes, GError **error);
 bool  replica_changes_read(const char *folder, const char *id, uint64_t offset, uint64_t length, GByteArray *bits, GError **error);
-/* Facts about the turn of a primary into a replica. */
+/* Facts about the turn of a primary, or of a VM that did not replicate, into a replica. */
 #define TURN_FROM    "from" /* with the lineage that the primary had; is there from the turn to the end of the resynchronization */
 #define TURN_KNOWN   "known"
 #define TURN_SETTLED "settled"
+#define TURN_SEEDED  "seeded"
+#define TURN_CHANGED "changed"
+#define TURN_AUTOSTART "autostart"
 bool  replica_turn_note(const char *folder, const char *fact, const char *text, GError **error);
 bool  replica_turn_unnote(const char *folder, const char *fact, GError **error);
 /* Its text; (transfer full)(nullable) */
 char *replica_turn_fact(const char *folder, const char *fact);
 /* All facts and bits. */
 bool  replica_turn_forget(const char *folder, GError **error);
+/* Where the definition goes that a VM had before it became a replica. */
+char *replica_definition_before(const char *folder);
 /* Empties what belongs to an earlier replica, but for disks and what a failed-over VM of it is defined on. */
 bool  replica_folder_clear(const char *folder, GError **error);
 /* The size of a disk at the point of a failover; reading it fails when it is not known. */

@@ -35,8 +35,6 @@ struct Replica {
 
 /* Is what is on disk what the store says? Nothing opens the disks before this was true once. */
 bool replica_check_folder(Replica *self, GError **error);
-/* Is the VM defined on the overlays of the replica? */
-bool replica_is_on_overlays(const ReplicationContext *context, const StoreRelationship *row);
 /* Gives the domain its new definition when an applied log brought one. */
 void replica_redefine_if_changed(Replica *self, const StoreRelationship *row);
 /* What the disks hold, into the position file. */

@@ -162,7 +162,7 @@ wait_for_backlog(Replica *self, GError **error)
     return good;
 }
 
-/* Both sides are equal: what this one had written before it became the replica is of no use any more. */
+/* Both sides are equal: what this one had written, or been, before it became the replica is of no use any more. */
 static void
 forget_turn(Replica *self)
 {
@@ -205,7 +205,7 @@ note_received(Replica *self, const ChangeLogHeader *header, const uint8_t *diges
     if (!relationship_edit_end(self->relationship, row, error))
         return false;
     relationship_set_captured(self->relationship, captured_usec);
-    if (header->kind == CHANGE_LOG_RESYNC)
+    if (header->kind != CHANGE_LOG_DELTA)
         forget_turn(self);
     return true;
 }
@@ -322,23 +322,74 @@ apply_resync(Replica *self, const ChangeLogHeader *header, int fd, const uint8_t
     return true;
 }
 
+/* ---- passes of a first copy into what is not empty: staged, too, as this side is asked for hashes while they come ---- */
+
 static bool
-receive_resync(Replica *self, const StoreRelationship *row, ChangeLogReader *reader, const char *part, int fd,
-               int64_t captured_usec, const char *token, GError **error)
+save_token(Replica *self, const char *token, GError **error)
+{
+    StoreRelationship *edit = relationship_edit(self->relationship);
+    g_free(edit->pass_token);
+    edit->pass_token = g_strdup(token);
+    return relationship_edit_end(self->relationship, edit, error);
+}
+
+/* The closing log of a first copy is applied: with it the copy is complete. */
+static bool
+finish_initial(Replica *self, const StoreRelationship *row, const ChangeLogHeader *header, const uint8_t *digest,
+               int64_t captured_usec, GError **error)
+{
+    if (!replica_write_position(row, 0, digest, error) || !note_received(self, header, digest, captured_usec, error))
+        return false;
+    replica_redefine_if_changed(self, row);
+    log_notice("replica", row->vm_name, "first copy complete");
+    return true;
+}
+
+bool
+replica_apply_first(Replica *self, const ChangeLogHeader *header, int fd, const uint8_t *digest, const char *token,
+                    int64_t captured_usec, GError **error)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
+    if (!replica_open_disks(self, error) || (replica_is_seeded(row) && !replica_turn_note(row->folder, TURN_CHANGED, "", error)))
+        return false;
+    if (lseek(fd, 0, SEEK_SET) < 0)
+        return refuse(error, LINK_ERROR_FAILED, "cannot read the log of a first copy: %s", g_strerror(errno));
+    if (replica_apply_log(self, fd, error))
+        return save_token(self, token, error) &&
+               (header->point_kind == POINT_KIND_NONE || finish_initial(self, row, header, digest, captured_usec, error));
+    replica_close_disks(self);
+    return false;
+}
+
+/* ---- passes of either kind ---- */
+
+static bool
+apply_pass(Replica *self, const ChangeLogHeader *header, int fd, const uint8_t *digest, const char *token, int64_t captured_usec,
+           GError **error)
+{
+    return header->kind == CHANGE_LOG_INITIAL ? replica_settle(self, false, error) &&
+                                                    replica_apply_first(self, header, fd, digest, token, captured_usec, error)
+                                              : apply_resync(self, header, fd, digest, token, captured_usec, error);
+}
+
+static bool
+receive_pass(Replica *self, const StoreRelationship *row, ChangeLogReader *reader, const char *part, int fd,
+             int64_t captured_usec, const char *token, GError **error)
 {
     const ChangeLogHeader *header = change_log_reader_header(reader);
-    if (header->position != header->base + 1)
+    if (header->kind == CHANGE_LOG_RESYNC && header->position != header->base + 1)
         return refuse(error, LINK_ERROR_MISFIT, "a resynchronization must lead to the next position");
     uint8_t digest[CHANGE_LOG_DIGEST_SIZE];
     g_autofree char *path = replica_resync_staging_path(row->folder);
     if (!read_to_end(reader, digest, error) || !sync_and_rename(fd, part, path, error))
         return false;
-    tally_resync_bytes(relationship_tally(self->relationship), file_bytes(fd));
-    if (!begin_receiving_work(self, CHANGE_LOG_RESYNC, error)) {
+    if (header->kind == CHANGE_LOG_RESYNC)
+        tally_resync_bytes(relationship_tally(self->relationship), file_bytes(fd));
+    if (!begin_receiving_work(self, header->kind, error)) {
         unlink(path);
         return false;
     }
-    bool good = apply_resync(self, header, fd, digest, token, captured_usec, error);
+    bool good = apply_pass(self, header, fd, digest, token, captured_usec, error);
     relationship_end_work(self->relationship);
     unlink(path);
     return good;
@@ -421,22 +472,14 @@ apply_initial(Replica *self, const StoreRelationship *row, const ChangeLogHeader
         replica_close_disks(self);
         return false;
     }
-    StoreRelationship *edit = relationship_edit(self->relationship);
-    g_free(edit->pass_token);
-    edit->pass_token = g_strdup(token);
-    if (!relationship_edit_end(self->relationship, edit, error))
+    if (!save_token(self, token, error))
         return false;
     if (!last)
         return true;
     ChangeLogMemory memory = { all->data, all->len, 0 };
     ChangeLogSummary summary;
-    if (!change_log_verify(change_log_source_memory(&memory), &summary, error) ||
-        !replica_write_position(row, 0, summary.digest, error) ||
-        !note_received(self, header, summary.digest, captured_usec, error))
-        return false;
-    replica_redefine_if_changed(self, row);
-    log_notice("replica", row->vm_name, "first copy complete");
-    return true;
+    return change_log_verify(change_log_source_memory(&memory), &summary, error) &&
+           finish_initial(self, row, header, summary.digest, captured_usec, error);
 }
 
 static bool
@@ -476,7 +519,7 @@ receive_staged_log(Replica *self, const StoreRelationship *row, ChangeLogReader 
     int fd = incoming_fd(self->incoming);
     if (change_log_reader_header(reader)->kind == CHANGE_LOG_DELTA)
         return receive_delta(self, row, reader, part, fd, captured_usec, error);
-    return receive_resync(self, row, reader, part, fd, captured_usec, stream->pass_token, error);
+    return receive_pass(self, row, reader, part, fd, captured_usec, stream->pass_token, error);
 }
 
 static bool
@@ -529,7 +572,7 @@ receive_stream(Replica *self, ChangeLogSource log, const LinkStream *stream, con
     if (!check_header(self, row, &header, limits, error))
         return false;
     Replay replay = { seen, 0, log };
-    if (header.kind == CHANGE_LOG_INITIAL)
+    if (header.kind == CHANGE_LOG_INITIAL && !replica_is_seeded(row))
         return receive_initial(self, row, &header, &replay, stream->pass_token, captured, error);
     return receive_staged(self, row, &replay, stream, limits, captured, error);
 }
@@ -601,6 +644,7 @@ replica_position(Replica *self, LinkPosition *ret_position)
     ret_position->position = row->position;
     ret_position->applied = row->applied;
     memcpy(ret_position->digest, row->digest, sizeof ret_position->digest);
+    ret_position->seeded = replica_is_seeded(row);
     if (row->pass_token != NULL)
         g_strlcpy(ret_position->pass_token, row->pass_token, sizeof ret_position->pass_token);
 }
@@ -658,7 +702,7 @@ replica_hashes(Replica *self, const char *disk, uint64_t offset, uint64_t length
         return false;
     if (!g_strv_contains((const char *const *)ids, disk) || offset % CHANGE_LOG_GRAIN != 0 || length > LINK_HASHED_MAX)
         return refuse(error, LINK_ERROR_PROTOCOL, "no such disk or range");
-    if (!begin_receiving_work(self, CHANGE_LOG_RESYNC, error))
+    if (!begin_receiving_work(self, replica_is_seeded(row) ? CHANGE_LOG_INITIAL : CHANGE_LOG_RESYNC, error))
         return false;
     bool good = hashes_locked(self, disk, offset, length, hashes, error);
     if (!good)

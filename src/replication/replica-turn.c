@@ -1,4 +1,4 @@
-/* What is left to do when a primary has become a replica in the store: the definition of a replica in the place of its own, so that it starts
+/* What is left to do when a primary, or a VM that did not replicate, has become a replica in the store: the definition of a replica in the place of its own, so that it starts
  * from its images no more, and these images open for writing. Done again until it is all done. */
 #include "replication/replica-private.h"
 
@@ -27,7 +27,7 @@ place(Replica *self, const StoreRelationship *row, bool locked, GError **error)
         return false;
     if (domain != NULL && domain->state != VIRT_OFF && domain->state != VIRT_CRASHED) {
         g_set_error(error, VIRT_ERROR, VIRT_ERROR_STATE,
-                    "VM '%s' was started on this host, which holds its replica since the replication was reversed; turn it off here", row->vm_name);
+                    "VM '%s' was started on this host, which holds its replica now; turn it off here", row->vm_name);
         return false;
     }
     if (domain != NULL && replica_is_on_overlays(self->context, row))
@@ -58,14 +58,29 @@ drop_bitmaps(const StoreRelationship *row, GError **error)
 }
 
 bool
+replica_is_awaited(const StoreRelationship *row)
+{
+    return row->mode == MODE_REPLICA && row->lineage == NULL;
+}
+
+bool
+replica_is_seeded(const StoreRelationship *row)
+{
+    if (row->mode != MODE_REPLICA || row->initial_complete || row->folder == NULL)
+        return false;
+    g_autofree char *fact = replica_turn_fact(row->folder, TURN_SEEDED);
+    return fact != NULL;
+}
+
+bool
 replica_settle(Replica *self, bool locked, GError **error)
 {
-    if (self->settled)
+    g_autoptr(StoreRelationship) row = self->settled ? NULL : relationship_row(self->relationship);
+    if (self->settled || replica_is_awaited(row))
         return true;
-    g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
     g_autofree char *from = replica_turn_fact(row->folder, TURN_FROM), *settled = replica_turn_fact(row->folder, TURN_SETTLED);
     g_autofree char *lock = primary_lock_folder(self->context, row->vm_uuid);
-    bool open = from != NULL && settled == NULL;
+    bool open = (from != NULL || replica_is_seeded(row)) && settled == NULL;
     /* The lock is held until the definition is another. */
     self->settled = !open || (place(self, row, locked, error) && primary_forget(self->context, row->vm_uuid, error) &&
                               disk_server_end_left_over(lock, error) && drop_bitmaps(row, error) &&

@@ -27,7 +27,7 @@ replica_new(const ReplicationContext *context, Relationship *relationship, void 
     self->wake_opaque = opaque;
     g_mutex_init(&self->receive_lock);
     g_autoptr(StoreRelationship) row = relationship_row(relationship);
-    g_autofree char *part = replica_incoming_path(row->folder);
+    g_autofree char *part = row->folder != NULL ? replica_incoming_path(row->folder) : NULL;
     self->incoming = incoming_new(part);
     g_mutex_init(&self->backlog_lock);
     g_cond_init(&self->applied);
@@ -300,6 +300,8 @@ bool
 replica_recover(Replica *self, GError **error)
 {
     g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
+    if (replica_is_awaited(row))
+        return true;
     bool away = row->state == STATE_RECOVERED || row->state == STATE_COMMITTED || row->state == STATE_FAILOVER_RUNNING;
     /* First of all: until it is settled, somebody could start it from the definition that it had as a primary. */
     if (!away && row->test_stage == TEST_NONE && !replica_settle(self, false, error))

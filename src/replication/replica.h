@@ -19,6 +19,11 @@ Replica *replica_new(const ReplicationContext *context, Relationship *relationsh
 Replica *replica_ref(Replica *self);
 void     replica_unref(Replica *self);
 
+/* Is it a VM of this host that may become a replica, as its administrator said, and that no primary has asked for yet? */
+bool     replica_is_awaited(const StoreRelationship *row);
+/* Is it one whose first copy goes into the images of a VM that was here, and is not complete? */
+bool     replica_is_seeded(const StoreRelationship *row);
+
 /* Makes folder, empty disks and the placeholder domain of a new relationship, noted as unfinished until @row is saved. On failure
  * replica_making_undo() removes them. */
 bool replica_create(const ReplicationContext *context, const StoreRelationship *row, const LinkOffer *offer, GError **error);
@@ -27,7 +32,7 @@ bool replica_create(const ReplicationContext *context, const StoreRelationship *
 bool replica_recover(Replica *self, GError **error);
 
 /* Under the relationship's work or operation: */
-/* Completes the turn of a primary into this replica, if it is one: its definition, its images. @locked: they were locked all the time since what
+/* Completes the turn of a primary, or of a VM that did not replicate, into this replica, if it is one: its definition, its images. @locked: they were locked all the time since what
  * it wrote was asked; else that is taken for unknown, where the VM may have run meanwhile. True when there is nothing to do. */
 bool replica_settle(Replica *self, bool locked, GError **error);
 /* Applies what was received; while a test failover runs that waits, and the fence is kept up. */
@@ -46,12 +51,19 @@ void replica_close_fence(Replica *self);
 /* Defines the domain from the blobs in @blob_folder on the overlays of @row's folder. */
 bool replica_define(const ReplicationContext *context, const StoreRelationship *row, const char *blob_folder,
                     bool connect_interfaces, GError **error);
+/* Is the VM defined on the overlays of the replica? */
+bool replica_is_on_overlays(const ReplicationContext *context, const StoreRelationship *row);
 /* Both: empty overlays, and the domain on them in the place of any other definition of the VM, which must be off. */
 bool replica_place_domain(const ReplicationContext *context, const StoreRelationship *row, GError **error);
 /* Defines the VM of @row's test failover on the test overlays, its interfaces disconnected. */
 bool replica_define_test(const ReplicationContext *context, const StoreRelationship *row, const char *name, GError **error);
 /* Puts empty overlays in place of what is there. */
 bool replica_make_overlays(const StoreRelationship *row, GError **error);
+
+/* Applies one log of a first copy that comes in whole and checked logs, all of which are durable: @header and @digest of the one in @fd.
+ * With the last of them the first copy is complete, as it was at @captured_usec, monotonic. Under the relationship's work or operation. */
+bool     replica_apply_first(Replica *self, const ChangeLogHeader *header, int fd, const uint8_t *digest, const char *token,
+                             int64_t captured_usec, GError **error);
 
 /* From the link. @limits (nullable): what more than the file system holds it back. */
 bool replica_receive(Replica *self, ChangeLogSource log, const LinkStream *stream, const ReplicaLimits *limits,

@@ -93,7 +93,8 @@ static bool
 operation_of_job(const JobView *view, Operation *ret)
 {
     *ret = view->type == JOB_RESYNC ? OPERATION_CANCEL_RESYNC : OPERATION_CANCEL_INITIAL;
-    return view->type == JOB_RESYNC || view->type == JOB_START_INITIAL;
+    return view->type == JOB_RESYNC || view->type == JOB_START_INITIAL || view->type == JOB_START_SEEDED ||
+           view->type == JOB_START_EXPORT;
 }
 
 bool

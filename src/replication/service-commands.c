@@ -159,6 +159,15 @@ add_copy_job(Member *member, JobType type, const char *what, const Caller *calle
     return job;
 }
 
+static const struct {
+    JobType     job;
+    const char *title;
+} first_copies[] = { /* by InitialReplicationType */
+    [1] = { JOB_START_INITIAL, "Sending the first copy of" },
+    [2] = { JOB_START_EXPORT, "Exporting the first copy of" },
+    [3] = { JOB_START_SEEDED, "Comparing and sending the first copy of" },
+};
+
 bool
 replication_service_start_initial(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned type,
                                   const char *export_location, int64_t start_usec, Job **ret_job, GError **error)
@@ -170,16 +179,17 @@ replication_service_start_initial(ReplicationService *self, const Caller *caller
     g_autoptr(Member) member = service_find_replicating(self, vm_uuid, "start initial replication", error);
     if (member == NULL)
         return false;
-    if (type != 1)
+    if (type == 2)
         return replication_refuse(error, REPLICATION_ERROR_NOT_SUPPORTED,
-                                  "initial replication by export or from an existing VM is not available; use type 1 (network)");
+                                  "initial replication by export is not available; use type 1 (network) or 3 (seeded)");
     if (!check_start(start_usec, error))
         return false;
     if (!relationship_begin_operation(member->relationship, "start initial replication", error))
         return false;
-    bool good = note_start(member, start_usec, error) && relationship_move(member->relationship, OPERATION_START_INITIAL, error);
+    bool good = service_plan_first_copy(member, type, error) && note_start(member, start_usec, error) &&
+                relationship_move(member->relationship, OPERATION_START_INITIAL, error);
     if (good)
-        *ret_job = add_copy_job(member, JOB_START_INITIAL, "Sending the first copy of", caller, start_usec);
+        *ret_job = add_copy_job(member, first_copies[type].job, first_copies[type].title, caller, start_usec);
     relationship_end_operation(member->relationship);
     service_wake_member(member);
     return good;
@@ -261,7 +271,11 @@ replication_service_change_state(ReplicationService *self, const Caller *caller,
         return replication_refuse(error, REPLICATION_ERROR_INVALID_PARAMETER,
                                   "RequestedState %u is not one of 1, 2, 3, 4, 7, 9, 15",
                                   requested);
-    g_autoptr(Member) member = service_find_replicating(self, vm_uuid, "change the replication state", error);
+    g_autoptr(VirtDomain) domain = service_find_domain(self, vm_uuid, error);
+    g_autoptr(Member) replicating = service_find_member(self, vm_uuid);
+    if (domain != NULL && replicating == NULL && index == 0 && requested == 2)
+        return service_await_primary(self, caller, domain, error);
+    g_autoptr(Member) member = domain != NULL ? service_find_replicating(self, vm_uuid, "change the replication state", error) : NULL;
     if (member == NULL)
         return false;
     if (index != relationship_index(member->relationship))
@@ -310,6 +324,11 @@ remove_files(ReplicationService *self, const StoreRelationship *row)
         return;
     }
     primary_forget_autostart(&self->context, row->vm_uuid, NULL);
+    bool seeded = replica_is_seeded(row);
+    if (seeded)
+        service_clean_seed(row);
+    if (seeded || row->folder == NULL)
+        return;
     /* Disks that could not be looked at may be between two states; only the undo logs lead out of there. */
     bool keep_undo = row->state == STATE_CRITICAL && row->resync_passes > 0;
     for (size_t i = 0; i < G_N_ELEMENTS(parts) - keep_undo; i++) {
@@ -320,10 +339,13 @@ remove_files(ReplicationService *self, const StoreRelationship *row)
     }
 }
 
-/* Whoever removes the replication keeps the disks: with all that was received, and not between two states. */
+/* Whoever removes the replication keeps the disks: with all that was received, and not between two states. @ret_word: what else there is
+ * to say of them. */
 static bool
-leave_replica(Member *member, const StoreRelationship *row, GError **error)
+leave_replica(Member *member, const StoreRelationship *row, char **ret_word, GError **error)
 {
+    if (replica_is_seeded(row))
+        return service_leave_seed(member, ret_word, error);
     bool held = row->state == STATE_RECOVERED || row->state == STATE_COMMITTED || row->state == STATE_CRITICAL;
     if (!row->initial_complete || held)
         return true;
@@ -361,7 +383,8 @@ remove_job(Member *member, Job *job, void *data, GError **error)
 {
     ReplicationService *self = member->service;
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
-    if (member->replica != NULL ? !leave_replica(member, row, error) : !check_not_failed_over(member, row, error))
+    g_autofree char *word = NULL;
+    if (member->replica != NULL ? !leave_replica(member, row, &word, error) : !check_not_failed_over(member, row, error))
         return false;
     if (!relationship_remove(member->relationship, NULL, error))
         return false;
@@ -371,6 +394,10 @@ remove_job(Member *member, Job *job, void *data, GError **error)
     else
         leave_primary(member, row);
     remove_files(self, row);
+    if (word != NULL) {
+        job_set_note(job, word);
+        log_notice("service", row->vm_name, "%s", word);
+    }
     g_autoptr(GError) ended = g_error_new_literal(REPLICATION_ERROR, REPLICATION_ERROR_INVALID_STATE,
                                                   "replication was removed");
     relationship_end_job(member->relationship, ended);

@@ -97,6 +97,23 @@ bool    service_fence_is_waived(Member *member);
  * peer is authorized by. */
 bool    service_take_reversal(ReplicationService *self, Member *member, const LinkPeer *peer, const AuthorizationEntry *entry,
                               const LinkReversal *reversal, LinkPosition *ret_position, GError **error);
+/* service-seed.c: a VM of this host that becomes a replica on its own images. */
+/* Its administrator wants it: durable, and nothing but that changes until a primary comes. @domain does not replicate. Errors as in
+ * service.h, here only. */
+bool    service_await_primary(ReplicationService *self, const Caller *caller, const VirtDomain *domain, GError **error);
+/* A primary, authorized by @entry, comes for a member that replica_is_awaited(). */
+bool    service_take_awaited(ReplicationService *self, Member *member, const AuthorizationEntry *entry, const LinkOffer *offer,
+                             GError **error);
+/* It comes again with another history, before the first copy is complete. */
+bool    service_take_seeded_again(Member *member, const AuthorizationEntry *entry, const LinkOffer *offer, GError **error);
+/* Before the replication of one whose first copy is not complete is removed, by the operation that does: it has its own definition again.
+ * May be repeated. @ret_word: what became of its images, for whoever removes it; NULL when it is none. */
+bool    service_leave_seed(Member *member, char **ret_word, GError **error);
+/* After it: removes what was made in the folder. */
+void    service_clean_seed(const StoreRelationship *row);
+/* service-first.c */
+/* What the first copy needs before it is started; @type as of StartReplication. By the operation that starts it. */
+bool    service_plan_first_copy(Member *member, unsigned type, GError **error);
 /* service-commands.c */
 /* The relationship of a VM that must have one; @what for the refusal. (transfer full) */
 Member *service_find_replicating(ReplicationService *self, const char *vm_uuid, const char *what, GError **error);

@@ -93,6 +93,7 @@ service_judge(Relationship *relationship, const StoreRelationship *row, const Re
         .peer = is_replica ? settings->primary_host_system : settings->recovery_connection_point,
         .mode = row->mode,
         .state = row->state,
+        .awaits = replica_is_awaited(row),
         .failure = tally_trouble(tally),
         .last_error = last_error,
         .consistent_error = consistent_error,

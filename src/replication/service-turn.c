@@ -8,6 +8,7 @@
 #include "replication/retention.h"
 #include "replication/settings.h"
 #include "replication/turn-check.h"
+#include "replication/turn-folder.h"
 #include "util/durable.h"
 #include "util/log.h"
 
@@ -132,7 +133,6 @@ static bool
 write_blobs(ReplicationService *self, const StoreRelationship *row, GHashTable *blobs, const char *folder, GError **error)
 {
     g_autofree char *place = replica_blob_folder(folder);
-    g_autofree char *before = g_build_filename(folder, "definition-before.xml", NULL);
     GHashTableIter iter;
     gpointer name, blob;
     g_hash_table_iter_init(&iter, blobs);
@@ -143,32 +143,7 @@ write_blobs(ReplicationService *self, const StoreRelationship *row, GHashTable *
         if (!durable_replace(path, data, length, error))
             return false;
     }
-    /* The definition as it was: what is made of it for a replica holds only what a guest needs. */
-    g_autofree char *xml = virt_host_xml(self->context.virt, row->vm_uuid, error);
-    return xml != NULL && durable_replace(before, xml, strlen(xml), error);
-}
-
-static bool
-adopt_disks(ReplicationService *self, const StoreRelationship *row, char *const *targets, const char *folder, GError **error)
-{
-    g_autoptr(GPtrArray) disks = virt_host_disks(self->context.virt, row->vm_uuid, error);
-    for (guint i = 0; disks != NULL && i < disks->len; i++) {
-        const VirtDisk *disk = g_ptr_array_index(disks, i);
-        if (g_strv_contains((const char *const *)targets, disk->target) &&
-            !replica_disk_adopt(folder, disk->target, disk->path, error))
-            return false;
-    }
-    return disks != NULL;
-}
-
-/* The folder is this VM's before it is there: only then may what is in it be replaced by a later attempt. */
-static bool
-claim_folder(Member *member, const char *folder, GError **error)
-{
-    StoreRelationship *row = relationship_edit(member->relationship);
-    g_free(row->folder);
-    row->folder = g_strdup(folder);
-    return relationship_edit_end(member->relationship, row, error) && durable_mkdir_passable(folder, error);
+    return turn_keep_definition(&self->context, row->vm_uuid, folder, error);
 }
 
 static bool
@@ -181,7 +156,7 @@ fill_folder(ReplicationService *self, const StoreRelationship *row, const Relati
     g_strlcpy(position.lineage, reversal->offer.lineage, sizeof position.lineage);
     memcpy(position.digest, reversal->from_digest, sizeof position.digest);
     return blobs != NULL && replica_folder_clear(folder, error) &&
-           adopt_disks(self, row, settings->included_disks, folder, error) && write_blobs(self, row, blobs, folder, error) &&
+           turn_adopt_disks(&self->context, row->vm_uuid, settings->included_disks, folder, error) && write_blobs(self, row, blobs, folder, error) &&
            (!is_common_position(row, reversal) ||
             write_changes(self, row, settings->included_disks, &reversal->offer, folder, error)) &&
            replica_turn_note(folder, TURN_FROM, reversal->from_lineage, error) && replica_position_write(folder, &position, error);
@@ -276,7 +251,7 @@ decide(ReplicationService *self, Member *member, const AuthorizationEntry *entry
     g_autoptr(RelationshipSettings) theirs = relationship_settings_from_json(reversal->offer.settings, error);
     g_autofree char *folder = turn_folder(self, row, entry);
     int64_t written = last_written(self, row);
-    if (theirs == NULL || !primary_lock(member->primary, error) || !claim_folder(member, folder, error) ||
+    if (theirs == NULL || !primary_lock(member->primary, error) || !turn_claim_folder(member, folder, error) ||
         !fill_folder(self, row, own, reversal, folder, error))
         return false;
     if (keep_own_state(self, row, own, theirs, reversal->from_position, written, error) &&

@@ -11,6 +11,7 @@ static const struct {
 } transitions[] = {
     /* mode         state                     operation                  next */
     { MODE_NONE,    STATE_DISABLED,           OPERATION_CREATE,          STATE_READY },
+    { MODE_NONE,    STATE_DISABLED,           OPERATION_AWAIT_PRIMARY,   STATE_WAITING_INITIAL },
 
     { MODE_PRIMARY, STATE_READY,              OPERATION_START_INITIAL,   STATE_WAITING_INITIAL },
     { MODE_PRIMARY, STATE_WAITING_INITIAL,    OPERATION_INITIAL_DONE,    STATE_REPLICATING },
@@ -58,6 +59,7 @@ static const struct {
     { MODE_PRIMARY, STATE_RESYNC_SUSPENDED,   OPERATION_MODIFY,          STATE_RESYNC_SUSPENDED },
 
     { MODE_REPLICA, STATE_WAITING_INITIAL,    OPERATION_INITIAL_DONE,    STATE_REPLICATING },
+    { MODE_REPLICA, STATE_WAITING_INITIAL,    OPERATION_IMPORT,          STATE_REPLICATING },
     { MODE_REPLICA, STATE_WAITING_INITIAL,    OPERATION_SUSPEND,         STATE_SUSPENDED },
     { MODE_REPLICA, STATE_REPLICATING,        OPERATION_SUSPEND,         STATE_SUSPENDED },
     { MODE_REPLICA, STATE_REPLICATING,        OPERATION_RESYNC,          STATE_RESYNCHRONIZING },
@@ -86,6 +88,8 @@ static const struct {
 static const char *const operation_names[N_OPERATIONS] = {
     [OPERATION_CREATE] = "enable replication",
     [OPERATION_START_INITIAL] = "start initial replication",
+    [OPERATION_AWAIT_PRIMARY] = "become a replica",
+    [OPERATION_IMPORT] = "import the first copy",
     [OPERATION_INITIAL_DONE] = "complete initial replication",
     [OPERATION_CANCEL_INITIAL] = "cancel initial replication",
     [OPERATION_CANCEL_RESYNC] = "cancel the resynchronization",
@@ -112,6 +116,8 @@ static const char *const operation_names[N_OPERATIONS] = {
 static const char *const operation_needs[N_OPERATIONS] = {
     [OPERATION_CREATE] = "remove its replication first",
     [OPERATION_START_INITIAL] = "that is done once, on the primary, after replication was enabled",
+    [OPERATION_AWAIT_PRIMARY] = "only a VM that does not replicate can",
+    [OPERATION_IMPORT] = "that is done on the replica, while it waits for its first copy",
     [OPERATION_CANCEL_INITIAL] = "only a first copy that is not complete can be cancelled, on the primary",
     [OPERATION_CANCEL_RESYNC] = "only a resynchronization that runs can be cancelled, on the primary",
     [OPERATION_SUSPEND] = "only replication that runs can be suspended",

@@ -9,6 +9,8 @@
 typedef enum {
     OPERATION_CREATE,
     OPERATION_START_INITIAL,
+    OPERATION_AWAIT_PRIMARY,     /* a VM may become the replica of a primary that comes */
+    OPERATION_IMPORT,            /* a first copy from a folder */
     OPERATION_INITIAL_DONE,      /* the first copy is complete */
     OPERATION_CANCEL_INITIAL,
     OPERATION_CANCEL_RESYNC,

@@ -15,8 +15,8 @@ turn_folder(ReplicationService *self, const StoreRelationship *row, const Author
 
 /* ---- the VM ---- */
 
-static bool
-check_off(ReplicationService *self, const StoreRelationship *row, GError **error)
+bool
+turn_check_off(ReplicationService *self, const StoreRelationship *row, GError **error)
 {
     g_autoptr(VirtDomain) domain = virt_host_find(self->context.virt, row->vm_uuid, error);
     if (domain == NULL)
@@ -29,25 +29,21 @@ check_off(ReplicationService *self, const StoreRelationship *row, GError **error
     return false;
 }
 
-/* Can a replica be defined from what it is now? */
-static bool
-check_definition(ReplicationService *self, const StoreRelationship *row, const RelationshipSettings *settings, const char *folder,
-                 GError **error)
+bool
+turn_check_definition(ReplicationService *self, const StoreRelationship *row, const char *definition, char *const *targets,
+                      const char *folder, GError **error)
 {
-    g_autofree char *own = virt_host_xml(self->context.virt, row->vm_uuid, error);
-    if (own == NULL)
-        return false;
     g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
-    for (char **id = settings->included_disks; *id != NULL; id++)
+    for (char *const *id = targets; *id != NULL; id++)
         g_ptr_array_add(paths, replica_overlay_path(folder, *id));
     g_ptr_array_add(paths, NULL);
     VirtRebuild rebuild = { .name = row->vm_name,
                             .uuid = row->vm_uuid,
-                            .targets = (const char *const *)settings->included_disks,
+                            .targets = (const char *const *)targets,
                             .paths = (const char *const *)paths->pdata,
                             .format = "qcow2",
                             .serial_log_folder = self->context.serial_log_folder };
-    g_autofree char *xml = virt_rebuild_xml(own, &rebuild, NULL, error);
+    g_autofree char *xml = virt_rebuild_xml(definition, &rebuild, NULL, error);
     return xml != NULL;
 }
 
@@ -76,19 +72,18 @@ check_image(ReplicationService *self, const StoreRelationship *row, const VirtDi
 }
 
 static bool
-check_images(ReplicationService *self, const StoreRelationship *row, const RelationshipSettings *settings, const char *folder,
-             GError **error)
+check_images(ReplicationService *self, const StoreRelationship *row, char *const *targets, const char *folder, GError **error)
 {
     g_autoptr(GPtrArray) disks = virt_host_disks(self->context.virt, row->vm_uuid, error);
     unsigned found = 0;
     for (guint i = 0; disks != NULL && i < disks->len; i++) {
         const VirtDisk *disk = g_ptr_array_index(disks, i);
-        bool included = g_strv_contains((const char *const *)settings->included_disks, disk->target);
+        bool included = g_strv_contains((const char *const *)targets, disk->target);
         if (included && disk->path != NULL && !check_image(self, row, disk, folder, error))
             return false;
         found += included && disk->path != NULL;
     }
-    return disks != NULL && (found == g_strv_length(settings->included_disks) ||
+    return disks != NULL && (found == g_strv_length((char **)targets) ||
                              service_deny_peer(error, "VM '%s' has lost a disk that is replicated on '%s'", row->vm_name,
                                                self->context.host_name));
 }
@@ -111,30 +106,25 @@ check_variables(ReplicationService *self, const StoreRelationship *row, const ch
 
 /* What lies in the folder of disks is taken for the replica's. */
 static bool
-check_strays(const StoreRelationship *row, const RelationshipSettings *settings, const char *folder, GError **error)
+check_strays(const StoreRelationship *row, char *const *targets, const char *folder, GError **error)
 {
     g_autofree char *place = g_build_filename(folder, "disks", NULL);
     if (!g_file_test(place, G_FILE_TEST_EXISTS))
         return true;
     g_auto(GStrv) ids = replica_folder_disks(folder, error);
     for (char **id = ids; id != NULL && *id != NULL; id++) {
-        if (!g_strv_contains((const char *const *)settings->included_disks, *id))
+        if (!g_strv_contains((const char *const *)targets, *id))
             return service_deny_peer(error, "'%s' holds a disk '%s', which is none of those that replicate of VM '%s'; move it away", place,
                                      *id, row->vm_name);
     }
     return ids != NULL;
 }
 
-/* A folder that is not known as this relationship's may be that of an earlier replica, with disks that its VM still uses. */
-static bool
-check_folder(ReplicationService *self, const StoreRelationship *row, const RelationshipSettings *settings, const char *folder,
-             GError **error)
+bool
+turn_check_files(ReplicationService *self, const StoreRelationship *row, char *const *targets, const char *folder, GError **error)
 {
-    if (row->folder == NULL && g_file_test(folder, G_FILE_TEST_EXISTS))
-        return service_deny_peer(error, "the folder '%s' on host '%s' holds files of an earlier replica; move it away or remove it", folder,
-                                 self->context.host_name);
-    return reach_check(self->context.qemu_user, folder, error) && check_strays(row, settings, folder, error) &&
-           check_variables(self, row, folder, error) && check_images(self, row, settings, folder, error);
+    return reach_check(self->context.qemu_user, folder, error) && check_strays(row, targets, folder, error) &&
+           check_variables(self, row, folder, error) && check_images(self, row, targets, folder, error);
 }
 
 /* ---- all ---- */
@@ -157,14 +147,27 @@ turn_declared_bytes(ReplicationService *self, const char *vm_uuid, const LinkRev
     return disks != NULL;
 }
 
+/* A folder that is not known as this relationship's may be that of an earlier replica, with disks that its VM still uses. */
+static bool
+check_folder(ReplicationService *self, const StoreRelationship *row, const char *folder, GError **error)
+{
+    return row->folder != NULL || !g_file_test(folder, G_FILE_TEST_EXISTS) ||
+           service_deny_peer(error, "the folder '%s' on host '%s' holds files of an earlier replica; move it away or remove it", folder,
+                             self->context.host_name);
+}
+
 bool
 turn_check(ReplicationService *self, const StoreRelationship *row, const RelationshipSettings *settings,
            const AuthorizationEntry *entry, const LinkReversal *reversal, GError **error)
 {
     g_autofree char *folder = turn_folder(self, row, entry);
+    char *const *targets = settings->included_disks;
     uint64_t bytes;
-    return check_off(self, row, error) && check_folder(self, row, settings, folder, error) &&
-           check_definition(self, row, settings, folder, error) &&
+    if (!turn_check_off(self, row, error) || !check_folder(self, row, folder, error) ||
+        !turn_check_files(self, row, targets, folder, error))
+        return false;
+    g_autofree char *own = virt_host_xml(self->context.virt, row->vm_uuid, error);
+    return own != NULL && turn_check_definition(self, row, own, targets, folder, error) &&
            turn_declared_bytes(self, row->vm_uuid, reversal, &bytes, error) &&
            entry_limits_check_turn(self, entry->allowed_primary, bytes, error);
 }

@@ -309,3 +309,14 @@ virt_host_set_autostart(VirtHost *self, const char *uuid, bool on, GError **erro
     return virDomainSetAutostart(domain, on ? 1 : 0) == 0 ||
            virt_fail(self, domain, error, "cannot have its automatic start set");
 }
+
+bool
+virt_host_snapshots(VirtHost *self, const char *uuid, unsigned *ret_number, GError **error)
+{
+    g_auto(virDomainPtr) domain = virt_host_domain(self, uuid, error);
+    int number = domain != NULL ? virDomainSnapshotNum(domain, 0) : -1;
+    if (number < 0)
+        return domain != NULL && virt_fail(self, domain, error, "cannot be asked for its snapshots");
+    *ret_number = (unsigned)number;
+    return true;
+}

@@ -91,6 +91,8 @@ bool        virt_host_pause(VirtHost *self, const char *uuid, GError **error);
 bool        virt_host_resume(VirtHost *self, const char *uuid, GError **error);
 bool        virt_host_reset(VirtHost *self, const char *uuid, GError **error);
 bool        virt_host_set_autostart(VirtHost *self, const char *uuid, bool on, GError **error);
+/* How many snapshots libvirt knows of it. */
+bool        virt_host_snapshots(VirtHost *self, const char *uuid, unsigned *ret_number, GError **error);
 /* Path of the firmware variable store; NULL without UEFI. */
 bool        virt_host_nvram_path(VirtHost *self, const char *uuid, char **ret_path, GError **error);
 /* Folder of libvirt's with the state of its emulated TPM, which need not exist yet; NULL without one, and where the state is encrypted
