@@ -4,9 +4,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "replication/context.h"
 #include "util/reach.h"
 
-typedef enum { KEY_TEXT, KEY_PATH, KEY_NUMBER, KEY_PORT, KEY_SIZE, KEY_LEVEL } KeyKind;
+typedef enum { KEY_TEXT, KEY_PATH, KEY_NUMBER, KEY_PORT, KEY_SIZE, KEY_LEVEL, KEY_STALE } KeyKind;
 
 static const struct {
     const char *group, *name;
@@ -33,6 +34,7 @@ static const struct {
     KEY("replication", "workers", KEY_NUMBER, workers, "4"),
     KEY("failover", "fence-command", KEY_PATH, fence_command, NULL),
     KEY("failover", "fence-waived", KEY_TEXT, fence_waived, NULL),
+    KEY("failover", "stale-primary", KEY_STALE, stale_action, "leave"),
     KEY("api", "socket", KEY_PATH, api_socket, "/run/virt-replica/api.sock"),
     KEY("api", "group", KEY_TEXT, api_group, "libvirt"),
     KEY("api", "address", KEY_TEXT, api_address, "::"),
@@ -77,6 +79,19 @@ parse_size(const char *text, uint64_t *ret_bytes)
 }
 
 static bool
+parse_stale_action(const char *text, unsigned *ret_action)
+{
+    static const char *const names[] = { [STALE_LEAVE] = "leave", [STALE_SHUT_DOWN] = "shut-down", [STALE_TURN_OFF] = "turn-off" };
+    for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *ret_action = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool
 take(Config *self, size_t i, const char *value, GError **error)
 {
     void *place = (char *)self + keys[i].offset;
@@ -107,6 +122,10 @@ take(Config *self, size_t i, const char *value, GError **error)
     case KEY_LEVEL:
         if (!log_level_parse(value, place))
             return bad(error, keys[i].group, keys[i].name, value, "error, warning, notice, info or debug");
+        return true;
+    case KEY_STALE:
+        if (!parse_stale_action(value, place))
+            return bad(error, keys[i].group, keys[i].name, value, "leave, shut-down or turn-off");
         return true;
     }
     return false;

@@ -22,6 +22,7 @@ typedef struct {
     unsigned replication_port;
     char    *ca, *certificate, *key;
     unsigned workers;
+    unsigned stale_action; /* a StaleAction */
     char    *fence_command, *fence_waived; /* (nullable) */
     char    *api_socket, *api_group;
     char    *api_address;

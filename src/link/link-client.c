@@ -139,9 +139,10 @@ link_client_update(LinkClient *self, const LinkOffer *offer, LinkPosition *ret_p
 }
 
 bool
-link_client_position(LinkClient *self, const char *vm_uuid, LinkPosition *ret_position, GError **error)
+link_client_position(LinkClient *self, const char *vm_uuid, bool vm_runs, LinkPosition *ret_position, GError **error)
 {
-    g_autofree char *path = relationship_path(vm_uuid, error);
+    g_autofree char *relationship = relationship_path(vm_uuid, error);
+    g_autofree char *path = relationship != NULL ? g_strconcat(relationship, vm_runs ? "?vm=runs" : "", NULL) : NULL;
     g_autoptr(GBytes) answer = path != NULL ? request(self, "GET", path, NULL, error) : NULL;
     return answer != NULL && link_position_from_json(answer, ret_position, error);
 }

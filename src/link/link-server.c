@@ -90,28 +90,25 @@ run_reversal(Call *call, char **ret_json, GError **error)
     return good;
 }
 
-typedef bool (*PositionFunc)(void *opaque, const LinkPeer *peer, const char *vm_uuid, LinkPosition *ret_position, GError **error);
-
 static bool
-answer_position(Call *call, PositionFunc ask, char **ret_json, GError **error)
+run_position(Call *call, char **ret_json, GError **error)
 {
     LinkPosition position = { 0 };
-    if (!ask(call->server->ops.opaque, &call->peer, call->vm_uuid, &position, error))
+    bool runs = g_strcmp0(http_request_query(call->request, "vm"), "runs") == 0;
+    if (!call->server->ops.position(call->server->ops.opaque, &call->peer, call->vm_uuid, runs, &position, error))
         return false;
     *ret_json = link_position_to_json(&position);
     return true;
 }
 
 static bool
-run_position(Call *call, char **ret_json, GError **error)
-{
-    return answer_position(call, call->server->ops.position, ret_json, error);
-}
-
-static bool
 run_keep_role(Call *call, char **ret_json, GError **error)
 {
-    return answer_position(call, call->server->ops.keep_role, ret_json, error);
+    LinkPosition position = { 0 };
+    if (!call->server->ops.keep_role(call->server->ops.opaque, &call->peer, call->vm_uuid, &position, error))
+        return false;
+    *ret_json = link_position_to_json(&position);
+    return true;
 }
 
 static bool

@@ -255,6 +255,7 @@ link_position_to_json(const LinkPosition *position)
     }
     add_flag(builder, "seeded", position->seeded);
     add_flag(builder, "changes_known", position->changes_known);
+    add_flag(builder, "vm_runs", position->vm_runs);
     return end_text(builder);
 }
 
@@ -474,6 +475,8 @@ link_position_from_json(GBytes *text, LinkPosition *ret_position, GError **error
         return wrong(error, "seeded");
     if (!get_flag(object, "changes_known", &position.changes_known))
         return wrong(error, "changes_known");
+    if (!get_flag(object, "vm_runs", &position.vm_runs))
+        return wrong(error, "vm_runs");
     position.state = (unsigned)state;
     position.initial_complete = json_node_get_boolean(complete);
     g_strlcpy(position.lineage, lineage, sizeof position.lineage);

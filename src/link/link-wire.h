@@ -4,7 +4,7 @@
  *   GET    hello                              -> {"host": NAME}
  *   POST   relationships/UUID                 offer  -> position
  *   PUT    relationships/UUID                 offer  -> position
- *   GET    relationships/UUID                        -> position
+ *   GET    relationships/UUID[?vm=runs]              -> position; the VM runs on the asking host
  *   DELETE relationships/UUID                        -> {}
  *   POST   relationships/UUID/logs/POSITION   a change log, or its rest -> position
  *   GET    relationships/UUID/hashes/DISK?offset=BYTES&length=BYTES  -> hex digits of the hashes, text/plain
@@ -17,7 +17,7 @@
  * position  {"state", "lineage", "initial_complete", "position", "applied", "digest": 64 hex digits, "pass_token"}
  *           and, while a log comes in or its stream broke:
  *           {"receiving", "partial_id", "partial_bytes", "partial_records"}
- *           and in the answer to a reversal: {"changes_known"}
+ *           while it is failed over and the VM runs: {"vm_runs"}; and in the answer to a reversal: {"changes_known"}
  *           and for a replica on the images of a VM that was there, until its first copy is complete: {"seeded"}
  * error     {"error": TEXT, "code": NAME} with a status that is not 200; names and statuses are in link-wire.c
  *

@@ -48,6 +48,7 @@ typedef struct {
     uint64_t partial_bytes;   /* where that sending goes on */
     uint64_t partial_records;
     bool     seeded;          /* its disks hold what a VM there had: the first copy can be compared */
+    bool     vm_runs;         /* failed over, and the VM runs there */
     bool     changes_known;   /* in the answer to a reversal only: link_client_changes() can be asked */
 } LinkPosition;
 
@@ -69,7 +70,8 @@ bool        link_client_hello(LinkClient *self, char **ret_host, GError **error)
 bool        link_client_offer(LinkClient *self, const LinkOffer *offer, LinkPosition *ret_position, GError **error);
 /* New settings or domain XML for an existing relationship */
 bool        link_client_update(LinkClient *self, const LinkOffer *offer, LinkPosition *ret_position, GError **error);
-bool        link_client_position(LinkClient *self, const char *vm_uuid, LinkPosition *ret_position, GError **error);
+/* @vm_runs: whether the VM is known to run on this host */
+bool        link_client_position(LinkClient *self, const char *vm_uuid, bool vm_runs, LinkPosition *ret_position, GError **error);
 /* The last changes before a planned failover, which the peer has, are the last no more: it must not count on our VM being off. LINK_ERROR_STATE
  * when it is failed over there, or about to be. */
 bool        link_client_keep_role(LinkClient *self, const char *vm_uuid, LinkPosition *ret_position, GError **error);
@@ -128,7 +130,7 @@ typedef struct {
     void *opaque;
     bool (*hello)(void *opaque, const LinkPeer *peer, char **ret_host, GError **error);
     bool (*offer)(void *opaque, const LinkPeer *peer, const LinkOffer *offer, bool update, LinkPosition *ret_position, GError **error);
-    bool (*position)(void *opaque, const LinkPeer *peer, const char *vm_uuid, LinkPosition *ret_position, GError **error);
+    bool (*position)(void *opaque, const LinkPeer *peer, const char *vm_uuid, bool vm_runs, LinkPosition *ret_position, GError **error);
     bool (*receive)(void *opaque, const LinkPeer *peer, const char *vm_uuid, ChangeLogSource log,
                     const LinkStream *stream, LinkPosition *ret_position, GError **error);
     bool (*hashes)(void *opaque, const LinkPeer *peer, const char *vm_uuid, const char *disk, uint64_t offset, uint64_t length,

@@ -29,7 +29,7 @@ static struct {
     uint64_t resume_at;
     int64_t  age_usec;
     LinkOffer offer;
-    bool     update;
+    bool     update, vm_runs;
 } seen;
 
 static bool
@@ -79,11 +79,12 @@ op_offer(void *opaque, const LinkPeer *peer, const LinkOffer *offer, bool update
 }
 
 static bool
-op_position(void *opaque, const LinkPeer *peer, const char *vm_uuid, LinkPosition *ret_position, GError **error)
+op_position(void *opaque, const LinkPeer *peer, const char *vm_uuid, bool vm_runs, LinkPosition *ret_position, GError **error)
 {
     if (!enter(peer, error))
         return false;
     g_assert_cmpstr(vm_uuid, ==, VM);
+    seen.vm_runs = vm_runs;
     fill_position(ret_position);
     return true;
 }
@@ -310,8 +311,9 @@ test_round_trips(void)
         g_assert_cmpmem(seen.offer.disks, sizeof seen.offer.disks, offer.disks, sizeof offer.disks);
     }
     memset(&position, 0, sizeof position);
-    link_client_position(client, VM, &position, &error);
+    link_client_position(client, VM, true, &position, &error);
     g_assert_no_error(error);
+    g_assert_true(seen.vm_runs);
     check_position(&position);
     link_client_remove(client, VM, &error);
     g_assert_no_error(error);
@@ -495,7 +497,7 @@ test_errors(void)
     for (int code = LINK_ERROR_UNREACHABLE; code <= LINK_ERROR_FAILED; code++) {
         g_autoptr(GError) error = NULL;
         seen.error_code = code;
-        g_assert_false(link_client_position(client, VM, &position, &error));
+        g_assert_false(link_client_position(client, VM, true, &position, &error));
         g_assert_error(error, LINK_ERROR, code);
         g_autofree char *want = g_strdup_printf("reason %d with \"quotes\"", code);
         g_assert_nonnull(strstr(error->message, want));
@@ -806,7 +808,7 @@ test_own_mistakes(void)
     g_autoptr(LinkClient) client = client_new(link_server_port(server));
     g_autoptr(GError) error = NULL;
     LinkPosition position;
-    g_assert_false(link_client_position(client, "../hello", &position, &error));
+    g_assert_false(link_client_position(client, "../hello", true, &position, &error));
     g_assert_error(error, LINK_ERROR, LINK_ERROR_PROTOCOL);
     g_clear_error(&error);
     LinkOffer offer = sample_offer();

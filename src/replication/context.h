@@ -8,6 +8,9 @@
 #include "store/store.h"
 #include "virt/virt.h"
 
+/* What becomes of a VM that runs here as a primary while its replica, failed over, runs, too. */
+typedef enum { STALE_LEAVE, STALE_SHUT_DOWN, STALE_TURN_OFF } StaleAction;
+
 typedef struct {
     char           *host_name;
     Store          *store;
@@ -18,6 +21,7 @@ typedef struct {
     char           *scratch_folder;
     uint64_t        scratch_max_bytes; /* of one capture */
     uint64_t        storage_reserve_bytes; /* kept free where replicas are */
+    StaleAction     stale_action;
     uint64_t        test_backlog_bytes;    /* of one replica: what may wait for the end of its test failover */
     char           *qemu_user;         /* (nullable): whom QEMU runs as, when that is somebody else */
     char           *serial_log_folder; /* (nullable): where serial ports of replicas write */

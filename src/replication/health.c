@@ -50,6 +50,15 @@ duration(int64_t sec)
 }
 
 static char *
+two_copies(const HealthFacts *facts)
+{
+    if (!facts->runs_twice)
+        return NULL;
+    return g_strdup_printf("'%s' runs here and on %s, each copy with changes of its own, and only one of them can be kept; turn the other off at "
+                           "once.", facts->vm_name, peer_of(facts));
+}
+
+static char *
 in_error(const HealthFacts *facts)
 {
     if (facts->state != STATE_CRITICAL && facts->state != STATE_DISK_UPDATE_CRITICAL)
@@ -267,6 +276,7 @@ static const struct {
     ReplicationHealth severity;
     char *(*issue)(const HealthFacts *facts);
 } rules[] = {
+    { HEALTH_CRITICAL, two_copies },
     { HEALTH_CRITICAL, in_error },
     { HEALTH_CRITICAL, needs_resync },
     { HEALTH_CRITICAL, not_reached },

@@ -128,13 +128,15 @@ op_hello(void *opaque, const LinkPeer *peer, char **ret_host, GError **error)
 }
 
 static bool
-op_position(void *opaque, const LinkPeer *peer, const char *vm_uuid, LinkPosition *ret_position, GError **error)
+op_position(void *opaque, const LinkPeer *peer, const char *vm_uuid, bool vm_runs, LinkPosition *ret_position, GError **error)
 {
     g_autoptr(Member) member = find_bound(opaque, peer, vm_uuid, error);
     if (member == NULL)
         return false;
     tally_heard(relationship_tally(member->relationship));
     replica_position(member->replica, ret_position);
+    ret_position->vm_runs = service_runs_failed_over(member);
+    relationship_set_runs_twice(member->relationship, vm_runs && ret_position->vm_runs);
     return true;
 }
 

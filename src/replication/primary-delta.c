@@ -79,7 +79,7 @@ nothing_to_send(Primary *self, const StoreRelationship *row, char *const *target
     g_autofree char *blob_hash = NULL;
     LinkPosition position;
     if (!changed_blobs(self, row, &blobs, &blob_hash, error) || blobs != NULL ||
-        !link_client_position(self->client, row->vm_uuid, &position, error))
+        !primary_ask_progress(self, &position, error))
         return false;
     if (position.position != row->position || memcmp(position.digest, row->digest, sizeof row->digest) != 0) {
         g_set_error(error, LINK_ERROR, LINK_ERROR_MISFIT, "the replica is no longer at the position that it acknowledged");

@@ -130,6 +130,9 @@ bool primary_turn_to_passes(Primary *self, const StoreRelationship *row, GError 
 /* Sends the last changes, locks the VM, moves to PREPARED and ends the relationship's job either way. */
 bool primary_run_preparation(Primary *self, GError **error);
 
+/* The replica's position, told whether the VM runs here. LINK_ERROR_STATE when it is failed over. */
+bool primary_ask_progress(Primary *self, LinkPosition *ret_position, GError **error);
+
 /* ---- primary-settings.c ---- */
 /* Settings that the replica was not told yet are told again when it is time. What fails is logged, and no failure of the cycle. */
 void primary_retry_settings(Primary *self);

@@ -50,7 +50,7 @@ try_to_resume(Sending *sending, GError **error)
     LinkPosition at;
     GError *cause = NULL;
     Primary *self = sending->primary;
-    if (!link_client_position(self->client, relationship_vm(self->relationship), &at, &cause))
+    if (!link_client_position(self->client, relationship_vm(self->relationship), false, &at, &cause))
         return try_failed(cause, error);
     if (at.receiving)
         return TRY_AGAIN;

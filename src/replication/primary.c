@@ -212,7 +212,7 @@ primary_ask_position(const ReplicationContext *context, const char *vm_uuid, con
                      LinkPosition *ret_position, GError **error)
 {
     g_autoptr(LinkClient) client = primary_connect_peer(context, settings, NULL, error);
-    return client != NULL && link_client_position(client, vm_uuid, ret_position, error);
+    return client != NULL && link_client_position(client, vm_uuid, false, ret_position, error);
 }
 
 bool
@@ -345,7 +345,7 @@ static bool
 agree(Primary *self, GError **error)
 {
     LinkPosition position;
-    if (!link_client_position(self->client, relationship_vm(self->relationship), &position, error))
+    if (!primary_ask_progress(self, &position, error))
         return false;
     g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
     if (position.lineage[0] != '\0' && g_ascii_strcasecmp(position.lineage, row->lineage) != 0) {

@@ -1,6 +1,7 @@
 #include "replication/relationship.h"
 
 #include "replication/settings.h"
+#include "util/log.h"
 
 struct Relationship {
     gint    references;
@@ -17,6 +18,7 @@ struct Relationship {
     char   *operation;  /* what it is, for messages */
     gint    yield_flag; /* atomic copy of operating || closed */
     char   *error;
+    gint    runs_twice;       /* atomic: the VM on both hosts, when it was last seen */
     char   *consistent_error; /* of application-consistent points */
     int64_t captured_usec;
     unsigned percent;
@@ -298,6 +300,19 @@ relationship_remove(Relationship *self, const StoreUnfinished *leaves, GError **
     }
     g_mutex_unlock(&self->lock);
     return good;
+}
+
+void
+relationship_set_runs_twice(Relationship *self, bool twice)
+{
+    if (g_atomic_int_compare_and_exchange(&self->runs_twice, !twice, twice) && twice)
+        log_error("service", self->vm_uuid, "the VM runs on both hosts, each copy with its own changes; turn one of them off");
+}
+
+bool
+relationship_runs_twice(Relationship *self)
+{
+    return g_atomic_int_get(&self->runs_twice) != 0;
 }
 
 bool

@@ -70,6 +70,9 @@ bool relationship_remove(Relationship *self, const StoreUnfinished *leaves, GErr
 void relationship_close(Relationship *self, bool inside);
 
 /* Why cycles fail now; NULL clears it. Gives true when the text is new, so that it is logged once. */
+/* Whether the VM was last seen to run on both hosts; a change is logged. */
+void  relationship_set_runs_twice(Relationship *self, bool twice);
+bool  relationship_runs_twice(Relationship *self);
 bool  relationship_set_error(Relationship *self, const char *text);
 char *relationship_error(Relationship *self);
 /* Why application-consistent points fail now; NULL clears it. Gives true when the text is new. */

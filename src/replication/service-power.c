@@ -42,6 +42,16 @@ run_power(ReplicationService *self, const VirtDomain *domain, size_t action, GEr
     return service_fail(cause, error);
 }
 
+bool
+service_runs_failed_over(Member *member)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    if (row->mode != MODE_REPLICA || (row->state != STATE_RECOVERED && row->state != STATE_COMMITTED))
+        return false;
+    g_autoptr(VirtDomain) domain = virt_host_find(member->service->context.virt, row->vm_uuid, NULL);
+    return domain != NULL && domain->state != VIRT_OFF && domain->state != VIRT_CRASHED && domain->state != VIRT_SAVED;
+}
+
 /* ---- the fence ---- */
 
 bool

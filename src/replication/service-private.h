@@ -92,6 +92,8 @@ bool    service_give_up_role(Member *member, const Caller *caller, GError **erro
 
 /* service-power.c: has the administrator named the VM as one that he keeps from running twice himself? */
 bool    service_fence_is_waived(Member *member);
+/* Is it a replica that is failed over and runs? */
+bool    service_runs_failed_over(Member *member);
 
 /* service-turn.c: a primary that becomes the replica of its former replica. Errors are LINK_ERROR for the peer. @entry: what the
  * peer is authorized by. */

@@ -17,6 +17,7 @@ typedef struct {
     const char *ca_file, *certificate_file, *key_file;
     const char *fence_command;      /* (nullable): must succeed before a VM starts after an unplanned failover */
     const char *fence_waived;       /* (nullable): names of VMs for which it is not asked, apart by ';' */
+    unsigned    stale_action;       /* a StaleAction */
     unsigned    workers;
     void      (*port_changed)(void *opaque, unsigned port); /* (nullable): the replica server listens there; 0: no longer */
     void       *opaque;

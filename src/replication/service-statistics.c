@@ -95,6 +95,7 @@ service_judge(Relationship *relationship, const StoreRelationship *row, const Re
         .state = row->state,
         .awaits = replica_is_awaited(row),
         .failure = tally_trouble(tally),
+        .runs_twice = relationship_runs_twice(relationship) && (!is_replica || row->state == STATE_RECOVERED || row->state == STATE_COMMITTED),
         .last_error = last_error,
         .consistent_error = consistent_error,
         .lag_usec = lag_usec,

@@ -438,6 +438,7 @@ fill_context(ReplicationService *self, const ServiceConfig *config, GError **err
     context->scratch_folder = g_strdup(config->scratch_folder);
     context->scratch_max_bytes = config->scratch_max_bytes;
     context->storage_reserve_bytes = config->storage_reserve_bytes;
+    context->stale_action = config->stale_action;
     context->test_backlog_bytes = config->test_backlog_bytes;
     context->qemu_user = g_strdup(config->qemu_user);
     context->serial_log_folder = g_strdup(config->serial_log_folder);

@@ -12,6 +12,7 @@ BUILD = sys.argv[1]
 RESUME, PREPARE, SUSPEND = 3, 4, 7
 STANDARD = 1
 UNAVAILABLE = 32777
+CRITICAL = 3
 
 
 def write_fence(host, ends):
@@ -123,6 +124,33 @@ def test_a_cancel_without_the_replica_has_to_be_answered_for():
         restart_with(primary, fence_waived="ledger")
         primary.change_state(uuid, RESUME)
         start_again(primary, uuid)
+
+
+def critical_twice(host, uuid):
+    return host.vm(uuid).number("ReplicationHealth") == CRITICAL and "runs here and on" in host.health_issues(uuid)
+
+
+def test_two_copies():
+    with hosts.replicating_pair(BUILD) as (primary, replica, guest):
+        uuid = guest.uuid
+        replica.failover(uuid)
+        hosts.wait_for(lambda: "is failed over on" in primary.health_issues(uuid), "the primary to see it")
+        assert not critical_twice(primary, uuid)
+        replica.power(uuid, hosts.POWER_ON)
+        hosts.wait_for(lambda: critical_twice(primary, uuid) and critical_twice(replica, uuid), "both to say so", 120)
+        assert primary.qemu(uuid) is not None, "it was not asked to end it"
+        replica.power(uuid, hosts.POWER_OFF)
+        replica.revert(uuid)
+        hosts.wait_for(lambda: "runs here and on" not in primary.health_issues(uuid), "one copy again", 120)
+        replica.wait_replication(uuid, 2)
+        assert "runs here and on" not in replica.health_issues(uuid)
+
+        restart_with(primary, stale_primary="turn-off")
+        replica.failover(uuid)
+        replica.power(uuid, hosts.POWER_ON)
+        hosts.wait_for(lambda: primary.qemu(uuid) is None, "the stale VM to be turned off", 120)
+        assert replica.qemu(uuid) is not None
+        hosts.wait_for(lambda: not critical_twice(primary, uuid) and not critical_twice(replica, uuid), "one copy", 120)
 
 
 if __name__ == "__main__":
