@@ -13,6 +13,7 @@ CREATE TABLE relationship (
     bytes_sent INTEGER NOT NULL, failover_point TEXT, blob_hash TEXT, declared_bytes INTEGER NOT NULL,
     statistics TEXT,
     test_uuid TEXT, test_point TEXT, test_stage INTEGER NOT NULL, start_usec INTEGER NOT NULL,
+    guest_todo INTEGER NOT NULL,
     PRIMARY KEY (vm_uuid, idx)
 ) STRICT;
 
@@ -28,6 +29,9 @@ CREATE TABLE undo (
     digest BLOB NOT NULL, bytes INTEGER NOT NULL,
     PRIMARY KEY (vm_uuid, base, pass)
 ) STRICT;
+
+-- What guests get on their network adapters after a failover.
+CREATE TABLE adapter (vm_uuid TEXT NOT NULL, mac TEXT NOT NULL, settings TEXT NOT NULL, PRIMARY KEY (vm_uuid, mac)) STRICT;
 
 CREATE TABLE entry (
     allowed_primary TEXT PRIMARY KEY COLLATE NOCASE, trust_group TEXT, storage_location TEXT,

@@ -133,15 +133,11 @@ argument_text(const MethodCall *call, const char *name, GError **error)
     return value->v.string;
 }
 
-CimInstance *
-argument_instance(const MethodCall *call, const char *name, const char *class_name, GError **error)
+static CimInstance *
+read_instance(const char *text, const char *name, const char *class_name, GError **error)
 {
-    const CimValue *value = argument(call, name);
-    CimInstance *instance;
+    CimInstance *instance = cim_instance_from_text(text, NAMESPACE, error);
 
-    if (value == NULL || *value->v.string == '\0')
-        return NULL;
-    instance = cim_instance_from_text(value->v.string, NAMESPACE, error);
     if (instance == NULL) {
         g_prefix_error(error, "%s: ", name);
         return NULL;
@@ -152,6 +148,36 @@ argument_instance(const MethodCall *call, const char *name, const char *class_na
                 cim_instance_class(instance)->name, class_name);
     cim_instance_free(instance);
     return NULL;
+}
+
+CimInstance *
+argument_instance(const MethodCall *call, const char *name, const char *class_name, GError **error)
+{
+    const CimValue *value = argument(call, name);
+
+    if (value == NULL || *value->v.string == '\0')
+        return NULL;
+    return read_instance(value->v.string, name, class_name, error);
+}
+
+GPtrArray *
+argument_instances(const MethodCall *call, const char *name, const char *class_name, GError **error)
+{
+    const CimValue *value = argument(call, name);
+    g_autoptr(GPtrArray) instances = g_ptr_array_new_with_free_func((GDestroyNotify) cim_instance_free);
+
+    for (unsigned i = 0; value != NULL && i < value->v.items->len; i++) {
+        const CimValue *item = value->v.items->pdata[i];
+        CimInstance *instance;
+
+        if (item->is_null)
+            continue;
+        instance = read_instance(item->v.string, name, class_name, error);
+        if (instance == NULL)
+            return NULL;
+        g_ptr_array_add(instances, instance);
+    }
+    return g_steal_pointer(&instances);
 }
 
 static bool

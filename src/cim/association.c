@@ -173,16 +173,52 @@ settings_to_disks(ReplicationService *service, const CimInstance *settings, GPtr
 }
 
 static bool
-disk_to_settings(ReplicationService *service, const CimInstance *disk, GPtrArray *far, GError **error)
+part_to_settings(ReplicationService *service, const CimInstance *part, GPtrArray *far, GError **error)
 {
     g_autofree char *uuid = NULL, *id = NULL;
     const char *rest;
 
-    if (!guid_of_instance_id(text_of(disk, "InstanceID"), &uuid, &rest))
+    if (!guid_of_instance_id(text_of(part, "InstanceID"), &uuid, &rest))
         return true;
     id = name_of_settings(uuid);
     return provider_collect_class("Msvm_VirtualSystemSettingData", service, id, far, error);
 }
+
+/* ---- network adapters ---- */
+
+static bool
+settings_to_adapters(ReplicationService *service, const CimInstance *settings, GPtrArray *far, GError **error)
+{
+    g_autofree char *uuid = NULL;
+    const char *rest;
+
+    return is_point(settings) || !guid_of_instance_id(text_of(settings, "InstanceID"), &uuid, &rest) ||
+           provider_collect_adapters(service, uuid, far, error);
+}
+
+static bool
+settings_to_connections(ReplicationService *service, const CimInstance *settings, GPtrArray *far, GError **error)
+{
+    g_autofree char *uuid = NULL;
+    const char *rest;
+
+    return is_point(settings) || !guid_of_instance_id(text_of(settings, "InstanceID"), &uuid, &rest) ||
+           provider_collect_connections(service, uuid, far, error);
+}
+
+static bool
+adapter_to_failover(ReplicationService *service, const CimInstance *adapter, GPtrArray *far, GError **error)
+{
+    return provider_collect_class("Msvm_FailoverNetworkAdapterSettingData", service, text_of(adapter, "InstanceID"), far, error);
+}
+
+static bool
+failover_to_adapter(ReplicationService *service, const CimInstance *settings, GPtrArray *far, GError **error)
+{
+    return provider_collect_class("Msvm_SyntheticEthernetPortSettingData", service, text_of(settings, "InstanceID"), far, error);
+}
+
+/* ---- virtual machines of tests, jobs, the host ---- */
 
 /* From a replica to the virtual machine of its test failover, or the other way. */
 static bool
@@ -324,7 +360,13 @@ static const AssociationRow rows[] = {
     { "Msvm_MostCurrentSnapshotInBranch", "Antecedent", "Msvm_ComputerSystem", "Dependent", "Msvm_VirtualSystemSettingData",
       vm_to_latest_point, latest_point_to_vm, NULL },
     { "Msvm_VirtualSystemSettingDataComponent", "GroupComponent", "Msvm_VirtualSystemSettingData", "PartComponent",
-      "Msvm_StorageAllocationSettingData", settings_to_disks, disk_to_settings, NULL },
+      "Msvm_StorageAllocationSettingData", settings_to_disks, part_to_settings, NULL },
+    { "Msvm_VirtualSystemSettingDataComponent", "GroupComponent", "Msvm_VirtualSystemSettingData", "PartComponent",
+      "Msvm_SyntheticEthernetPortSettingData", settings_to_adapters, part_to_settings, NULL },
+    { "Msvm_VirtualSystemSettingDataComponent", "GroupComponent", "Msvm_VirtualSystemSettingData", "PartComponent",
+      "Msvm_EthernetPortAllocationSettingData", settings_to_connections, part_to_settings, NULL },
+    { "Msvm_EthernetPortFailoverSettingDataComponent", "GroupComponent", "Msvm_SyntheticEthernetPortSettingData", "PartComponent",
+      "Msvm_FailoverNetworkAdapterSettingData", adapter_to_failover, failover_to_adapter, NULL },
     { "Msvm_ReplicaSystemDependency", "Antecedent", "Msvm_ComputerSystem", "Dependent", "Msvm_ComputerSystem",
       replica_to_test_vm, test_vm_to_replica, NULL },
     { "Msvm_AffectedJobElement", "AffectedElement", "Msvm_ComputerSystem", "AffectingElement", "Msvm_ConcreteJob",

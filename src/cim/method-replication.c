@@ -259,6 +259,31 @@ get_certificates(MethodCall *call, GError **error)
     return true;
 }
 
+/* ---- network adapters ---- */
+
+static bool
+set_network_adapters(MethodCall *call, GError **error)
+{
+    g_autoptr(VmView) vm = argument_vm(call, "ComputerSystem", error);
+    g_autoptr(GPtrArray) instances = NULL, present = NULL, wanted = NULL;
+    Caller caller = { call->user };
+
+    if (vm == NULL)
+        return false;
+    instances = argument_instances(call, "NetworkSettings", "Msvm_FailoverNetworkAdapterSettingData", error);
+    present = instances == NULL ? NULL : replication_service_adapters(call->service, vm->uuid, error);
+    if (present == NULL)
+        return false;
+    wanted = g_ptr_array_new_with_free_func((GDestroyNotify) adapter_view_free);
+    for (unsigned i = 0; i < instances->len; i++) {
+        AdapterView *adapter = adapter_from_instance(instances->pdata[i], vm, present, error);
+        if (adapter == NULL)
+            return false;
+        g_ptr_array_add(wanted, adapter);
+    }
+    return replication_service_set_adapters(call->service, &caller, vm->uuid, wanted, error);
+}
+
 /* ---- statistics ---- */
 
 static unsigned
@@ -398,7 +423,7 @@ const MethodRow replication_methods[] = {
     { SERVICE, "RevertFailover", CIM_ROLE_OPERATOR, revert_failover },
     { SERVICE, "CommitFailover", CIM_ROLE_OPERATOR, commit_failover },
     { SERVICE, "TestReplicaSystem", CIM_ROLE_OPERATOR, test_replica_system },
-    UNSUPPORTED("SetFailoverNetworkAdapterSettings", CIM_ROLE_ADMINISTRATOR),
+    { SERVICE, "SetFailoverNetworkAdapterSettings", CIM_ROLE_ADMINISTRATOR, set_network_adapters },
     UNSUPPORTED("InitiateFailback", CIM_ROLE_OPERATOR),
     { SERVICE, "ModifyServiceSettings", CIM_ROLE_ADMINISTRATOR, modify_service_settings },
     { SERVICE, "AddAuthorizationEntry", CIM_ROLE_ADMINISTRATOR, add_entry },

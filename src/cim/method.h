@@ -47,6 +47,8 @@ bool argument_uint(const MethodCall *call, const char *name, unsigned *ret, GErr
 const char *argument_text(const MethodCall *call, const char *name, GError **error);
 /* Embedded instance of the parameter's class; NULL without an error when it is null. */
 CimInstance *argument_instance(const MethodCall *call, const char *name, const char *class_name, GError **error);
+/* Embedded instances of the class in an array parameter; of CimInstance, owned; empty when it is null. */
+GPtrArray *argument_instances(const MethodCall *call, const char *name, const char *class_name, GError **error);
 /* Index of the relationship of @vm that the embedded Msvm_ReplicationRelationship names; 0 when it is null. */
 bool argument_relationship(const MethodCall *call, const char *name, const VmView *vm, unsigned *ret_index,
                            GError **error);
@@ -56,6 +58,8 @@ bool argument_relationship(const MethodCall *call, const char *name, const VmVie
 /* Null properties keep what @base has, or without that (nullable) the defaults. */
 RelationshipSettings *settings_from_instance(const CimInstance *instance, const VmView *vm, const RelationshipSettings *base,
                                              GError **error);
+/* @adapters: of AdapterView, those that the virtual machine has: an instance without an InstanceID means the only one. */
+AdapterView *adapter_from_instance(const CimInstance *instance, const VmView *vm, const GPtrArray *adapters, GError **error);
 /* Null properties keep what @settings has. */
 void service_settings_change(ServiceSettings *settings, const CimInstance *instance);
 AuthorizationEntry *entry_from_instance(const CimInstance *instance, GError **error);

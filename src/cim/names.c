@@ -36,6 +36,51 @@ name_of_disk(const char *vm_uuid, const char *target)
     return g_strconcat(PREFIX, guid, "\\", target, NULL);
 }
 
+#define MAC_DIGITS 12
+
+char *
+mac_digits(const char *mac)
+{
+    GString *digits = g_string_new(NULL);
+
+    for (; *mac != '\0'; mac++) {
+        if (*mac != ':')
+            g_string_append_c(digits, g_ascii_toupper(*mac));
+    }
+    return g_string_free(digits, FALSE);
+}
+
+char *
+name_of_adapter(const char *vm_uuid, const char *mac, const char *rest)
+{
+    g_autofree char *guid = name_of_guid(vm_uuid), *digits = mac_digits(mac);
+
+    return g_strconcat(PREFIX, guid, "\\", digits, rest, NULL);
+}
+
+bool
+adapter_of_instance_id(const char *instance_id, const char *rest, char **ret_uuid, char **ret_mac)
+{
+    g_autofree char *uuid = NULL;
+    g_autoptr(GString) mac = g_string_new(NULL);
+    const char *digits;
+
+    if (!guid_of_instance_id(instance_id, &uuid, &digits) || *digits++ != '\\')
+        return false;
+    for (unsigned i = 0; i < MAC_DIGITS; i++) {
+        if (!g_ascii_isxdigit(digits[i]))
+            return false;
+        if (i > 0 && i % 2 == 0)
+            g_string_append_c(mac, ':');
+        g_string_append_c(mac, g_ascii_tolower(digits[i]));
+    }
+    if (g_ascii_strcasecmp(digits + MAC_DIGITS, rest) != 0)
+        return false;
+    *ret_uuid = g_steal_pointer(&uuid);
+    *ret_mac = g_strdup(mac->str);
+    return true;
+}
+
 char *
 guid_of_name(const char *name)
 {

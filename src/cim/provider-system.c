@@ -144,33 +144,10 @@ static const PropertyRow vm_settings_rows[] = {
 
 /* ---- recovery points ---- */
 
-/* What @list gives for one virtual machine, joined for all of them; one that has gone meanwhile is passed over. */
-static GPtrArray *
-list_of_each_vm(ReplicationService *service, GPtrArray *(*list)(ReplicationService *, const char *, GError **),
-                GDestroyNotify free_item, GError **error)
-{
-    g_autoptr(GPtrArray) vms = replication_service_vms(service, error);
-    g_autoptr(GPtrArray) all = g_ptr_array_new_with_free_func(free_item);
-
-    if (vms == NULL)
-        return NULL;
-    for (unsigned i = 0; i < vms->len; i++) {
-        g_autoptr(GError) own_error = NULL;
-        GPtrArray *items = list(service, ((VmView *) vms->pdata[i])->uuid, &own_error);
-        if (items != NULL)
-            g_ptr_array_extend_and_steal(all, items);
-        else if (!g_error_matches(own_error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_PARAMETER)) {
-            g_propagate_error(error, g_steal_pointer(&own_error));
-            return NULL;
-        }
-    }
-    return g_steal_pointer(&all);
-}
-
 static GPtrArray *
 list_points(ReplicationService *service, GError **error)
 {
-    return list_of_each_vm(service, replication_service_points, (GDestroyNotify) point_view_free, error);
+    return provider_list_of_each_vm(service, replication_service_points, (GDestroyNotify) point_view_free, error);
 }
 
 static void *
@@ -270,7 +247,7 @@ list_vm_disks(ReplicationService *service, const char *vm_uuid, GError **error)
 static GPtrArray *
 list_disks(ReplicationService *service, GError **error)
 {
-    return list_of_each_vm(service, list_vm_disks, (GDestroyNotify) vm_disk_free, error);
+    return provider_list_of_each_vm(service, list_vm_disks, (GDestroyNotify) vm_disk_free, error);
 }
 
 static void *

@@ -78,7 +78,7 @@ provider_collect(const Provider *self, const CimClass *cim_class, ReplicationSer
 bool
 provider_foreach(const CimClass *ancestor, bool exact, ProviderFunc each, void *data, GError **error)
 {
-    const Provider *const tables[] = { system_providers, replication_providers, job_providers };
+    const Provider *const tables[] = { system_providers, adapter_providers, replication_providers, job_providers };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(tables); i++) {
         for (const Provider *provider = tables[i]; provider->class_name != NULL; provider++) {
@@ -118,4 +118,25 @@ GPtrArray *
 provider_instances_new(void)
 {
     return g_ptr_array_new_with_free_func((GDestroyNotify) cim_instance_free);
+}
+
+GPtrArray *
+provider_list_of_each_vm(ReplicationService *service, ProviderListFunc list, GDestroyNotify free_item, GError **error)
+{
+    g_autoptr(GPtrArray) vms = replication_service_vms(service, error);
+    g_autoptr(GPtrArray) all = g_ptr_array_new_with_free_func(free_item);
+
+    if (vms == NULL)
+        return NULL;
+    for (unsigned i = 0; i < vms->len; i++) {
+        g_autoptr(GError) own_error = NULL;
+        GPtrArray *items = list(service, ((VmView *) vms->pdata[i])->uuid, &own_error);
+        if (items != NULL)
+            g_ptr_array_extend_and_steal(all, items);
+        else if (!g_error_matches(own_error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_PARAMETER)) {
+            g_propagate_error(error, g_steal_pointer(&own_error));
+            return NULL;
+        }
+    }
+    return g_steal_pointer(&all);
 }

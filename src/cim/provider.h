@@ -27,7 +27,7 @@ typedef struct {
     const PropertyRow *rows;  /* a NULL name ends it */
 } Provider;
 
-extern const Provider system_providers[], replication_providers[], job_providers[]; /* a NULL class_name ends each */
+extern const Provider system_providers[], adapter_providers[], replication_providers[], job_providers[]; /* a NULL class_name ends each */
 
 /* Calls @each with every provider whose class is @ancestor or below it; with that class alone when @exact. */
 typedef bool (*ProviderFunc)(const Provider *provider, const CimClass *cim_class, void *data, GError **error);
@@ -48,6 +48,14 @@ CimInstance *provider_make(const Provider *self, const CimClass *cim_class, Repl
 bool provider_collect_points(ReplicationService *service, const char *vm_uuid, bool latest_only, GPtrArray *instances,
                              GError **error);
 bool provider_collect_disks(ReplicationService *service, const char *vm_uuid, GPtrArray *instances, GError **error);
+
+/* Its network adapters, and what they are connected to. */
+bool provider_collect_adapters(ReplicationService *service, const char *vm_uuid, GPtrArray *instances, GError **error);
+bool provider_collect_connections(ReplicationService *service, const char *vm_uuid, GPtrArray *instances, GError **error);
+
+/* What @list gives for one virtual machine, joined for all of them; one that has gone meanwhile is passed over. */
+typedef GPtrArray *(*ProviderListFunc)(ReplicationService *service, const char *vm_uuid, GError **error);
+GPtrArray *provider_list_of_each_vm(ReplicationService *service, ProviderListFunc list, GDestroyNotify free_item, GError **error);
 
 /* Sets the properties of rows with a constant. */
 void provider_set_constants(CimInstance *instance, const PropertyRow *rows);

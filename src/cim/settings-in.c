@@ -174,6 +174,76 @@ settings_from_instance(const CimInstance *instance, const VmView *vm, const Rela
     return g_steal_pointer(&settings);
 }
 
+/* ---- network adapters ---- */
+
+static bool
+refuse_adapter(GError **error, const char *format, const char *text, const char *vm)
+{
+    g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_PARAMETER, format, text, vm);
+    return false;
+}
+
+static bool
+read_adapter_mac(const CimInstance *instance, const VmView *vm, const GPtrArray *adapters, char **ret_mac, GError **error)
+{
+    const CimValue *id = cim_instance_get(instance, "InstanceID");
+    g_autofree char *uuid = NULL, *mac = NULL;
+
+    if (id->is_null || *id->v.string == '\0') {
+        if (adapters->len != 1)
+            return refuse_adapter(error, "%s: VM '%s' has not just one network adapter; give the InstanceID that tells which is meant",
+                                  "NetworkSettings", vm->name);
+        *ret_mac = g_strdup(((AdapterView *) adapters->pdata[0])->mac);
+        return true;
+    }
+    if (!adapter_of_instance_id(id->v.string, "", &uuid, &mac) || g_ascii_strcasecmp(uuid, vm->uuid) != 0)
+        return refuse_adapter(error, "NetworkSettings: '%s' is no InstanceID of a network adapter of VM '%s'; "
+                              "Msvm_EthernetPortFailoverSettingDataComponent leads to them", id->v.string, vm->name);
+    *ret_mac = g_steal_pointer(&mac);
+    return true;
+}
+
+static void
+read_texts(const CimInstance *instance, const char *name, char ***into)
+{
+    const CimValue *value = cim_instance_get(instance, name);
+    g_autoptr(GPtrArray) texts = g_ptr_array_new();
+
+    for (unsigned i = 0; !value->is_null && i < value->v.items->len; i++) {
+        const CimValue *item = value->v.items->pdata[i];
+        if (!item->is_null && *item->v.string != '\0')
+            g_ptr_array_add(texts, g_strstrip(g_strdup(item->v.string)));
+    }
+    g_ptr_array_add(texts, NULL);
+    g_strfreev(*into);
+    *into = (char **) g_ptr_array_free(g_steal_pointer(&texts), FALSE);
+}
+
+AdapterView *
+adapter_from_instance(const CimInstance *instance, const VmView *vm, const GPtrArray *adapters, GError **error)
+{
+    const CimValue *dhcp = cim_instance_get(instance, "DHCPEnabled"), *addresses = cim_instance_get(instance, "IPAddresses");
+    g_autofree char *mac = NULL;
+    AdapterView *self;
+
+    if (!read_adapter_mac(instance, vm, adapters, &mac, error))
+        return NULL;
+    if (dhcp->is_null || (addresses->is_null && !dhcp->v.boolean)) {
+        refuse_adapter(error, "NetworkSettings: adapter %s of VM '%s' needs DHCPEnabled, and IPAddresses where that is false; empty IPAddresses "
+                       "then take its settings away", mac, vm->name);
+        return NULL;
+    }
+    self = adapter_view_new(mac);
+    read_uint(instance, "ProtocolIFType", &self->protocol);
+    self->dhcp = dhcp->v.boolean;
+    read_texts(instance, "IPAddresses", &self->addresses);
+    read_texts(instance, "Subnets", &self->subnets);
+    read_texts(instance, "DefaultGateways", &self->gateways);
+    read_texts(instance, "DNSServers", &self->dns);
+    self->is_set = true;
+    return self;
+}
+
 /* ---- service and entries ---- */
 
 void

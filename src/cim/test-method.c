@@ -611,9 +611,89 @@ test_certificates(Fixture *fixture, const void *data)
     g_assert_cmpstr(((CimValue *) texts->v.items->pdata[0])->v.string, ==, "TUlJ");
 }
 
+/* ---- network adapters ---- */
+
+#define ADAPTER(mac, body) \
+    "<INSTANCE CLASSNAME=\"Msvm_FailoverNetworkAdapterSettingData\">" PROPERTY("InstanceID", "Microsoft:" TEST_PRIMARY "\\" mac) body \
+    "</INSTANCE>"
+#define LIST(name, value) \
+    "<PROPERTY.ARRAY NAME=\"" name "\" TYPE=\"string\"><VALUE.ARRAY>" value "</VALUE.ARRAY></PROPERTY.ARRAY>"
+#define VALUE(value) "<VALUE>" value "</VALUE>"
+#define BODY PROPERTY("DHCPEnabled", "FALSE") LIST("IPAddresses", VALUE("10.0.0.7") VALUE("fd00::7")) LIST("Subnets", VALUE("24") VALUE("64")) \
+    LIST("DefaultGateways", VALUE(" 10.0.0.1 ")) LIST("DNSServers", VALUE("10.0.0.2"))
+
+/* As INVOKE, with an array. */
+static void
+set_adapters(Fixture *fixture, const char *vm, const char *const *texts)
+{
+    g_autoptr(GHashTable) in = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify) cim_value_free);
+    CimPath *path = cim_path_from_text(SERVICE, NAMESPACE, NULL);
+    CimValue *array = cim_value_new_array(CIM_STRING);
+
+    forget_result(fixture);
+    for (; *texts != NULL; texts++)
+        cim_value_append(array, cim_value_new_string(*texts));
+    g_hash_table_insert(in, (char *) "ComputerSystem", cim_value_new_string(vm));
+    g_hash_table_insert(in, (char *) "NetworkSettings", array);
+    g_assert_true(cim_broker_invoke(fixture->broker, &administrator, path,
+                                    cim_class_method(cim_class_find(NAMESPACE, SERVICE), "SetFailoverNetworkAdapterSettings"), in,
+                                    &fixture->out, &fixture->code, &fixture->message, &fixture->error));
+    cim_path_free(path);
+}
+
+static void
+test_network_adapters(Fixture *fixture, const void *data)
+{
+    static const char *const texts[] = { ADAPTER("52540000000A", BODY),
+                                         ADAPTER("52540000000b", PROPERTY("dhcpenabled", "TRUE")), NULL };
+    static const char *const alone[] = { "<INSTANCE CLASSNAME=\"Msvm_FailoverNetworkAdapterSettingData\">" BODY "</INSTANCE>", NULL };
+    const AdapterView *adapter;
+
+    set_adapters(fixture, VM(TEST_PRIMARY), texts);
+    g_assert_cmpuint(fixture->code, ==, 0);
+    assert_call(fixture, "set-adapters", TEST_PRIMARY);
+    g_assert_cmpuint(test_service_last_call(fixture->service)->adapters->len, ==, 2);
+    adapter = test_service_last_call(fixture->service)->adapters->pdata[0];
+    g_assert_cmpstr(adapter->mac, ==, TEST_MAC_1);
+    g_assert_false(adapter->dhcp);
+    g_assert_cmpstr(adapter->addresses[1], ==, "fd00::7");
+    g_assert_cmpstr(adapter->subnets[0], ==, "24");
+    g_assert_cmpstr(adapter->gateways[0], ==, "10.0.0.1");
+    g_assert_cmpstr(adapter->dns[0], ==, "10.0.0.2");
+    adapter = test_service_last_call(fixture->service)->adapters->pdata[1];
+    g_assert_cmpstr(adapter->mac, ==, TEST_MAC_2);
+    g_assert_true(adapter->dhcp);
+    g_assert_null(adapter->addresses[0]);
+    set_adapters(fixture, VM(TEST_IDLE), alone);
+    g_assert_cmpuint(fixture->code, ==, 0);
+    g_assert_cmpstr(((AdapterView *) test_service_last_call(fixture->service)->adapters->pdata[0])->mac, ==, TEST_MAC_1);
+    set_adapters(fixture, VM(TEST_PRIMARY), alone); /* which of two? */
+    assert_refused(fixture, REPLICATION_ERROR_INVALID_PARAMETER);
+}
+
+static const struct { const char *vm, *text; uint32_t code; } adapter_refusals[] = {
+    { VM(TEST_PRIMARY), ADAPTER("52540000000A", LIST("IPAddresses", "")), REPLICATION_ERROR_INVALID_PARAMETER },
+    { VM(TEST_PRIMARY), ADAPTER("52540000000A", PROPERTY("DHCPEnabled", "FALSE")), REPLICATION_ERROR_INVALID_PARAMETER },
+    { VM(TEST_REPLICA), ADAPTER("52540000000A", BODY), REPLICATION_ERROR_INVALID_PARAMETER },
+    { VM(TEST_PRIMARY), ADAPTER("vda", BODY), REPLICATION_ERROR_INVALID_PARAMETER },
+    { VM(TEST_PRIMARY), RELATIONSHIP(TEST_PRIMARY, "0"), REPLICATION_ERROR_WRONG_TYPE },
+    { VM(TEST_PRIMARY), "junk", REPLICATION_ERROR_INVALID_PARAMETER },
+};
+
+static void
+test_network_adapter_refusals(Fixture *fixture, const void *data)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(adapter_refusals); i++) {
+        const char *const texts[] = { adapter_refusals[i].text, NULL };
+        set_adapters(fixture, adapter_refusals[i].vm, texts);
+        assert_refused(fixture, adapter_refusals[i].code);
+        g_assert_null(test_service_last_call(fixture->service)->operation);
+    }
+}
+
 static const char *const not_supported[] = {
     "ChangeReplicationModeToPrimary", "ImportInitialReplica",
-    "SetFailoverNetworkAdapterSettings", "InitiateFailback",
+    "InitiateFailback",
 };
 
 static void
@@ -674,6 +754,7 @@ main(int argc, char **argv)
         { "/method/certificates", test_certificates },
         { "/method/test-connection", test_connection }, { "/method/job-methods", test_job_methods }, { "/method/failed-job-as-instance", test_failed_job_as_instance },
         { "/method/statistics", test_statistics },
+        { "/method/network-adapters", test_network_adapters }, { "/method/network-adapter-refusals", test_network_adapter_refusals },
         { "/method/roles", test_roles }, { "/method/not-supported", test_not_supported },
         { "/method/rows-match-the-classes", test_rows_match_the_classes },
         { "/method/wrong-arguments-are-faults", test_wrong_arguments_are_faults },

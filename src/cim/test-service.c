@@ -137,6 +137,7 @@ call_clear(TestCall *call)
     g_free(call->vm_uuid);
     g_free(call->text);
     relationship_settings_free(call->settings);
+    g_clear_pointer(&call->adapters, g_ptr_array_unref);
     memset(call, 0, sizeof *call);
 }
 
@@ -236,6 +237,27 @@ replication_service_disks(ReplicationService *self, const char *vm_uuid, GError 
     return disks;
 }
 
+GPtrArray *
+replication_service_adapters(ReplicationService *self, const char *vm_uuid, GError **error)
+{
+    GPtrArray *adapters = g_ptr_array_new_with_free_func((GDestroyNotify) adapter_view_free);
+    AdapterView *adapter;
+
+    g_ptr_array_add(adapters, adapter_view_new(TEST_MAC_1));
+    if (strcmp(vm_uuid, TEST_IDLE) == 0)
+        return adapters;
+    adapter = adapter_view_new(TEST_MAC_2);
+    g_strfreev(adapter->addresses);
+    g_strfreev(adapter->subnets);
+    adapter->addresses = g_strsplit("10.0.0.5", " ", -1);
+    adapter->subnets = g_strsplit("255.255.255.0", " ", -1);
+    adapter->protocol = 4096;
+    adapter->is_set = true;
+    adapter->test_network = g_strdup("isolated");
+    g_ptr_array_add(adapters, adapter);
+    return adapters;
+}
+
 StatisticsView *
 replication_service_statistics(ReplicationService *self, const char *vm_uuid, unsigned index, GError **error)
 {
@@ -308,6 +330,32 @@ do_call(ReplicationService *self, const char *operation, const Caller *caller, c
     if (ret_job != NULL)
         *ret_job = has_answer ? NULL : job_list_add(self->jobs, type, vm_uuid, caller->user, operation, true);
     return true;
+}
+
+static gpointer
+copy_adapter(gconstpointer adapter, gpointer data)
+{
+    return adapter_view_copy(adapter);
+}
+
+bool
+replication_service_set_adapters(ReplicationService *self, const Caller *caller, const char *vm_uuid, const GPtrArray *adapters, GError **error)
+{
+    bool ok = do_call(self, "set-adapters", caller, vm_uuid, JOB_MODIFY_RELATIONSHIP, NULL, error);
+
+    self->call.adapters = g_ptr_array_copy((GPtrArray *) adapters, copy_adapter, NULL);
+    g_ptr_array_set_free_func(self->call.adapters, (GDestroyNotify) adapter_view_free);
+    return ok;
+}
+
+bool
+replication_service_set_test_network(ReplicationService *self, const Caller *caller, const char *vm_uuid, const char *mac, const char *network,
+                                     const char *pool, GError **error)
+{
+    bool ok = do_call(self, "set-test-network", caller, vm_uuid, JOB_MODIFY_RELATIONSHIP, NULL, error);
+
+    self->call.text = g_strdup_printf("%s %s %s", mac, network != NULL ? network : "-", pool != NULL ? pool : "-");
+    return ok;
 }
 
 bool

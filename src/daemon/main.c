@@ -153,6 +153,7 @@ daemon_start(Daemon *self, GError **error)
     self->ports = ports_new(self->config->run);
     ServiceConfig config = service_config(self->config, self->ports);
     replication_service_set_resume(failover_resume);
+    replication_service_set_guest(failover_look_after_guest);
     self->service = replication_service_start(&config, error);
     if (self->service == NULL)
         return false;

@@ -25,6 +25,10 @@ set_stage(Member *member, TestStage stage, GError **error)
 {
     StoreRelationship *edit = relationship_edit(member->relationship);
     edit->test_stage = stage;
+    if (stage == TEST_MADE)
+        edit->guest_todo |= GUEST_OF_TEST;
+    else
+        edit->guest_todo &= ~(unsigned)GUEST_OF_TEST;
     if (stage == TEST_NONE) {
         g_clear_pointer(&edit->test_uuid, g_free);
         g_clear_pointer(&edit->test_point, g_free);
@@ -169,6 +173,7 @@ test_job(Member *member, Job *job, void *data, GError **error)
     bool made = is_started(member, row) ? replica_open_fence(member->replica, error) :
                                           make_test(member, job, row, error);
     if (made && set_stage(member, TEST_MADE, error)) {
+        service_look_after_guest(member);
         tally_test_failover(relationship_tally(member->relationship));
         log_notice("failover", row->vm_name,
                    "test failover to %s: VM '%s - Test' can be started; what is received waits until it is removed",

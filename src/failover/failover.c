@@ -165,6 +165,7 @@ note_failed_over(Member *member, uint64_t position, PointKind kind, GError **err
     bool planned = position == edit->position && edit->last_kind == POINT_KIND_PLANNED;
     edit->failed_over_kind = kind == POINT_KIND_PLANNED && !planned ? POINT_KIND_STANDARD : kind;
     edit->state = STATE_RECOVERED;
+    edit->guest_todo |= GUEST_OF_FAILOVER;
     return relationship_edit_end(member->relationship, edit, error);
 }
 
@@ -191,6 +192,7 @@ set_state(Member *member, ReplicationState state, GError **error)
     if (state == STATE_SUSPENDED)
         edit->resume_state = STATE_REPLICATING;
     edit->failed_over_kind = POINT_KIND_NONE;
+    edit->guest_todo &= ~(unsigned)GUEST_OF_FAILOVER;
     g_clear_pointer(&edit->failover_point, g_free);
     return relationship_edit_end(member->relationship, edit, error);
 }

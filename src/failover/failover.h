@@ -25,6 +25,8 @@ bool failover_test(ReplicationService *service, const Caller *caller, const char
 /* Removes the VM of a test failover, which must be off, and its disks; what was received meanwhile is applied. */
 bool failover_end_test(ReplicationService *service, const Caller *caller, const char *test_uuid, Job **ret_job,
                        GError **error);
+/* Sets the addresses of guests that run and wait for them; for replication_service_set_guest. */
+void failover_look_after_guest(ReplicationService *service, const char *vm_uuid);
 /* Takes up a failover, commit or test that the daemon's end interrupted, and ends a test whose VM is gone; for
  * replication_service_set_resume. */
 void failover_resume(ReplicationService *service, const char *vm_uuid);

@@ -59,6 +59,7 @@ next_row(const StoreRelationship *row, const RelationshipSettings *settings, cha
     memcpy(next->digest, row->applied_digest, sizeof next->digest);
     next->failed_over_kind = POINT_KIND_NONE;
     next->resync_passes = 0;
+    next->guest_todo = 0;
     next->declared_bytes = 0;
     g_free(next->lineage);
     next->lineage = lineage;

@@ -31,6 +31,9 @@ typedef enum {
     TEST_ENDING, /* its VM is being removed; a restart goes on with that */
 } TestStage;
 
+/* StoreRelationship.guest_todo: VMs whose guests get their addresses (service_look_after_guest) when they run next. */
+typedef enum { GUEST_OF_FAILOVER = 1, GUEST_OF_TEST = 2 } GuestTodo;
+
 /* Copies of what holds now; (transfer full). */
 StoreRelationship    *relationship_row(Relationship *self);
 RelationshipSettings *relationship_settings(Relationship *self);

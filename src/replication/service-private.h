@@ -21,6 +21,7 @@ typedef struct {
     bool          again;    /* something came up while it was queued */
     int64_t       looked_usec; /* monotonic: when it was looked after its test VM; the worker's */
     gint          no_room;  /* atomic: its newest log was not taken for want of room */
+    gint          guests;   /* atomic: GuestTodo of guests that are looked after now */
 } Member;
 
 struct ReplicationService {
@@ -75,6 +76,16 @@ bool    service_fail(GError *cause, GError **error);
 /* Runs @func on a thread of its own as the operation that the caller has begun on the member; ends operation and job after it. */
 typedef bool (*MemberJobFunc)(Member *member, Job *job, void *data, GError **error);
 void    service_run_job(Member *member, Job *job, MemberJobFunc func, void *data, GDestroyNotify free_data);
+
+/* Runs @func on a thread that the service's end waits for; it has to look at service_is_stopping() meanwhile. Takes @data. */
+typedef void (*ServiceThreadFunc)(ReplicationService *self, void *data);
+void    service_run_thread(ReplicationService *self, ServiceThreadFunc func, void *data);
+bool    service_is_stopping(ReplicationService *self);
+/* Has failover/ set what is to be set in guests of the member that run. */
+void    service_look_after_guest(Member *member);
+
+/* service-adapters.c: what the store has of a VM's adapters; of AdapterView */
+GPtrArray *service_stored_adapters(ReplicationService *self, const char *vm_uuid, GError **error);
 
 /* service-planned.c. Job and errors as in service.h. */
 /* Sends the last changes of a VM that is off and locks it. */

@@ -33,3 +33,5 @@ bool                replication_service_release(const ServiceConfig *config, GEr
 /* failover/ registers how a failover, or a test of one, that was interrupted is taken up. Called once, before start. */
 typedef void (*ServiceResumeFunc)(ReplicationService *self, const char *vm_uuid);
 void                replication_service_set_resume(ServiceResumeFunc func);
+/* And how guests get their addresses: called when a VM of that relationship runs and StoreRelationship.guest_todo says so. */
+void                replication_service_set_guest(ServiceResumeFunc func);

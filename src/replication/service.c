@@ -17,12 +17,18 @@
 #define TEST_LOOK_USEC    (2 * G_USEC_PER_SEC)
 #define STATE_DATABASE    "state.db"
 
-static ServiceResumeFunc resume_failover;
+static ServiceResumeFunc resume_failover, look_after_guest;
 
 void
 replication_service_set_resume(ServiceResumeFunc func)
 {
     resume_failover = func;
+}
+
+void
+replication_service_set_guest(ServiceResumeFunc func)
+{
+    look_after_guest = func;
 }
 
 /* ---- members ---- */
@@ -344,6 +350,77 @@ service_run_job(Member *member, Job *job, MemberJobFunc func, void *data, GDestr
     g_thread_unref(g_thread_new("job", job_main, running));
 }
 
+/* ---- guests ---- */
+
+typedef struct {
+    ReplicationService *service;
+    ServiceThreadFunc   func;
+    void               *data;
+} RunningThread;
+
+static gpointer
+thread_main(gpointer data)
+{
+    g_autofree RunningThread *running = data;
+    ReplicationService *service = running->service;
+    running->func(service, running->data);
+    g_mutex_lock(&service->lock);
+    service->running_jobs--;
+    g_cond_broadcast(&service->jobs_ended);
+    g_mutex_unlock(&service->lock);
+    return NULL;
+}
+
+void
+service_run_thread(ReplicationService *self, ServiceThreadFunc func, void *data)
+{
+    RunningThread *running = g_new0(RunningThread, 1);
+    running->service = self;
+    running->func = func;
+    running->data = data;
+    g_mutex_lock(&self->lock);
+    self->running_jobs++;
+    g_mutex_unlock(&self->lock);
+    g_thread_unref(g_thread_new("guest", thread_main, running));
+}
+
+bool
+service_is_stopping(ReplicationService *self)
+{
+    g_mutex_lock(&self->lock);
+    bool stopping = self->stopping;
+    g_mutex_unlock(&self->lock);
+    return stopping;
+}
+
+void
+service_look_after_guest(Member *member)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    if (row->guest_todo != 0 && look_after_guest != NULL)
+        look_after_guest(member->service, row->vm_uuid);
+}
+
+static void
+look_after_started(ReplicationService *self, void *data)
+{
+    g_autofree char *uuid = data;
+    g_autoptr(GPtrArray) members = service_members(self);
+    for (guint i = 0; i < members->len; i++) {
+        Member *member = g_ptr_array_index(members, i);
+        if (uuid == NULL || strcmp(uuid, relationship_vm(member->relationship)) == 0 || relationship_has_test(member->relationship, uuid))
+            service_look_after_guest(member);
+    }
+}
+
+/* libvirt's own thread, which must not wait. After a lost connection any VM may have been started. */
+static void
+on_virt_event(void *opaque, VirtEvent event, const char *uuid, const char *detail)
+{
+    if ((event == VIRT_EVENT_STARTED || event == VIRT_EVENT_CONNECTED) && !service_is_stopping(opaque))
+        service_run_thread(opaque, look_after_started, g_strdup(uuid));
+}
+
 /* ---- errors ---- */
 
 bool
@@ -475,6 +552,7 @@ recover_member(ReplicationService *self, Member *member)
     bool open = row->state == STATE_FAILOVER_RUNNING || row->state == STATE_COMMITTED || row->test_stage != TEST_NONE;
     if (recovered && open && resume_failover != NULL)
         resume_failover(self, row->vm_uuid);
+    service_look_after_guest(member);
     service_wake_member(member);
 }
 
@@ -559,6 +637,7 @@ replication_service_start(const ServiceConfig *config, GError **error)
         replication_service_stop(self);
         return NULL;
     }
+    virt_host_on_event(self->context.virt, on_virt_event, self);
     self->scheduler = g_thread_new("scheduler", scheduler_main, self);
     g_autoptr(GError) listen_error = NULL;
     if (!service_update_link_server(self, &listen_error))
@@ -598,6 +677,8 @@ replication_service_stop(ReplicationService *self)
     self->stopping = true;
     g_cond_signal(&self->scheduler_wake);
     g_mutex_unlock(&self->lock);
+    if (self->context.virt != NULL)
+        virt_host_on_event(self->context.virt, NULL, NULL);
     if (self->scheduler != NULL)
         g_thread_join(self->scheduler);
     close_members(self);

@@ -111,6 +111,23 @@ void statistics_view_free(StatisticsView *self);
 typedef struct { char *target, *path, *format, *bus; uint64_t size_bytes; bool replicable; char *untrackable; } DiskView;
 void disk_view_free(DiskView *self);
 
+/* A network adapter of a VM, and what its guest gets there after a failover: Msvm_FailoverNetworkAdapterSettingData. Lists end with NULL. */
+typedef struct {
+    char    *mac;             /* lower case with colons: what an adapter is known by */
+    char    *model, *source;  /* (nullable) as the VM is defined here now */
+    bool     is_set;          /* false: the guest keeps what it has, and what follows is empty */
+    unsigned protocol;        /* ProtocolIFType: 4096 IPv4, 4097 IPv6, 4098 both, 0 as the addresses say */
+    bool     dhcp;            /* IPv4 */
+    char   **addresses;       /* "10.0.0.5", "fd00::5" */
+    char   **subnets;         /* of each address: "255.255.255.0", "24", "64" */
+    char   **gateways, **dns;
+    char    *test_network;    /* (nullable) TestReplicaSwitchName: where the VM of a test failover is connected */
+    char    *test_pool;       /* (nullable) TestReplicaPoolID */
+} AdapterView;
+AdapterView *adapter_view_new(const char *mac);
+AdapterView *adapter_view_copy(const AdapterView *self);
+void         adapter_view_free(AdapterView *self);
+
 /* @additional_settings: "vms=10;size=2T;staging=50G", see entry-limits.h */
 typedef struct { char *allowed_primary, *trust_group, *storage_location, *additional_settings; } AuthorizationEntry;
 void authorization_entry_free(AuthorizationEntry *self);
@@ -136,6 +153,7 @@ VmView    *replication_service_vm(ReplicationService *self, const char *uuid, GE
 GPtrArray *replication_service_points(ReplicationService *self, const char *vm_uuid, GError **error); /* of PointView, oldest first */
 PointView *replication_service_point(ReplicationService *self, const char *point_id, GError **error);
 GPtrArray *replication_service_disks(ReplicationService *self, const char *vm_uuid, GError **error);  /* of DiskView */
+GPtrArray *replication_service_adapters(ReplicationService *self, const char *vm_uuid, GError **error); /* of AdapterView */
 /* Of the window that runs; REPLICATION_ERROR_INVALID_STATE when there is no replication. */
 StatisticsView *replication_service_statistics(ReplicationService *self, const char *vm_uuid, unsigned index, GError **error);
 ServiceSettings *replication_service_settings(ReplicationService *self);
@@ -166,6 +184,13 @@ bool replication_service_remove(ReplicationService *self, const Caller *caller, 
 /* Begins a window of statistics now. */
 bool replication_service_reset_statistics(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned index,
                                           GError **error);
+/* @adapters: of AdapterView; each replaces what its adapter had, the others stay. Where the VM is failed over they are set in its guest
+ * at once, or when it runs. */
+bool replication_service_set_adapters(ReplicationService *self, const Caller *caller, const char *vm_uuid, const GPtrArray *adapters,
+                                      GError **error);
+/* Where the adapter of test VMs that are made from now on is connected; NULL or "": nowhere. */
+bool replication_service_set_test_network(ReplicationService *self, const Caller *caller, const char *vm_uuid, const char *mac,
+                                          const char *network, const char *pool, GError **error);
 /* Power state as Msvm_ComputerSystem.RequestStateChange; a replica that is not failed over, and a prepared primary, do not start. */
 bool replication_service_power(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned requested,
                                Job **ret_job, GError **error);
@@ -185,6 +210,7 @@ bool replication_service_remove_entry(ReplicationService *self, const Caller *ca
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(RelationshipSettings, relationship_settings_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(RelationshipView, relationship_view_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmView, vm_view_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(AdapterView, adapter_view_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(PointView, point_view_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(StatisticsView, statistics_view_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ServiceSettings, service_settings_free)

@@ -91,3 +91,50 @@ statistics_view_free(StatisticsView *self)
         g_ptr_array_unref(self->issues);
     g_free(self);
 }
+
+/* ---- adapters ---- */
+
+static char **
+no_texts(void)
+{
+    return g_new0(char *, 1);
+}
+
+AdapterView *
+adapter_view_new(const char *mac)
+{
+    AdapterView *self = g_new0(AdapterView, 1);
+    self->mac = g_ascii_strdown(mac, -1);
+    self->addresses = no_texts();
+    self->subnets = no_texts();
+    self->gateways = no_texts();
+    self->dns = no_texts();
+    return self;
+}
+
+AdapterView *
+adapter_view_copy(const AdapterView *other)
+{
+    AdapterView *self = g_memdup2(other, sizeof *other);
+    char **texts[] = { &self->mac, &self->model, &self->source, &self->test_network, &self->test_pool };
+    for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)
+        *texts[i] = g_strdup(*texts[i]);
+    char ***lists[] = { &self->addresses, &self->subnets, &self->gateways, &self->dns };
+    for (size_t i = 0; i < G_N_ELEMENTS(lists); i++)
+        *lists[i] = g_strdupv(*lists[i]);
+    return self;
+}
+
+void
+adapter_view_free(AdapterView *self)
+{
+    if (self == NULL)
+        return;
+    char *texts[] = { self->mac, self->model, self->source, self->test_network, self->test_pool };
+    for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)
+        g_free(texts[i]);
+    char **lists[] = { self->addresses, self->subnets, self->gateways, self->dns };
+    for (size_t i = 0; i < G_N_ELEMENTS(lists); i++)
+        g_strfreev(lists[i]);
+    g_free(self);
+}

@@ -6,7 +6,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-#define SCHEMA_VERSION 7
+#define SCHEMA_VERSION 8
 
 /* What makes version n + 1 of version n; schema/store.sql is the newest. */
 static const char *const migrations[SCHEMA_VERSION] = {
@@ -21,6 +21,8 @@ static const char *const migrations[SCHEMA_VERSION] = {
           "ALTER TABLE relationship ADD COLUMN test_point TEXT;"
           "ALTER TABLE relationship ADD COLUMN test_stage INTEGER NOT NULL DEFAULT 0;",
     [6] = "ALTER TABLE relationship ADD COLUMN start_usec INTEGER NOT NULL DEFAULT 0;",
+    [7] = "ALTER TABLE relationship ADD COLUMN guest_todo INTEGER NOT NULL DEFAULT 0;"
+          "CREATE TABLE adapter (vm_uuid TEXT NOT NULL, mac TEXT NOT NULL, settings TEXT NOT NULL, PRIMARY KEY (vm_uuid, mac)) STRICT;",
 };
 
 G_DEFINE_QUARK(store-error-quark, store_error)
@@ -274,7 +276,7 @@ store_relationship_free(StoreRelationship *row)
     "vm_uuid, idx, mode, state, resume_state, vm_name, lineage, settings, peer, folder, initial_complete, position, " \
     "digest, applied, applied_digest, checkpoint, pass_token, resync_passes, last_kind, failed_over_kind, "            \
     "last_replication_usec, last_apply_usec, last_application_consistent_usec, bytes_sent, failover_point, blob_hash, declared_bytes, " \
-    "statistics, test_uuid, test_point, test_stage, start_usec"
+    "statistics, test_uuid, test_point, test_stage, start_usec, guest_todo"
 
 static gpointer
 relationship_from_row(sqlite3_stmt *s)
@@ -313,6 +315,7 @@ relationship_from_row(sqlite3_stmt *s)
     row->test_point = column_text(s, c++);
     row->test_stage = (unsigned)sqlite3_column_int64(s, c++);
     row->start_usec = sqlite3_column_int64(s, c++);
+    row->guest_todo = (unsigned)sqlite3_column_int64(s, c++);
     return row;
 }
 
@@ -328,14 +331,14 @@ store_relationship_save(Store *self, const StoreRelationship *row, GError **erro
 {
     return run(self, error,
                "INSERT OR REPLACE INTO relationship (" RELATIONSHIP_COLUMNS ") VALUES "
-               "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-               "tuuuutttttuibibttuuuiiiittitttui", row->vm_uuid, row->index, row->mode, row->state, row->resume_state,
+               "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+               "tuuuutttttuibibttuuuiiiittitttuiu", row->vm_uuid, row->index, row->mode, row->state, row->resume_state,
                row->vm_name, row->lineage, row->settings, row->peer, row->folder, (unsigned)row->initial_complete,
                (int64_t)row->position, row->digest, (int64_t)row->applied, row->applied_digest, row->checkpoint,
                row->pass_token, row->resync_passes, row->last_kind, row->failed_over_kind, row->last_replication_usec,
                row->last_apply_usec, row->last_application_consistent_usec, (int64_t)row->bytes_sent,
                row->failover_point, row->blob_hash, (int64_t)row->declared_bytes, row->statistics, row->test_uuid,
-               row->test_point, row->test_stage, row->start_usec);
+               row->test_point, row->test_stage, row->start_usec, row->guest_todo);
 }
 
 static const char unfinished_insert[] = "INSERT OR REPLACE INTO unfinished (vm_uuid, folder, token) VALUES (?,?,?)";
@@ -351,9 +354,58 @@ store_relationship_remove(Store *self, const char *vm_uuid, unsigned index, cons
     if (index == 0) {
         good = good && run_inside(self, error, "DELETE FROM point WHERE vm_uuid=?", "t", vm_uuid);
         good = good && run_inside(self, error, "DELETE FROM undo WHERE vm_uuid=?", "t", vm_uuid);
+        good = good && run_inside(self, error, "DELETE FROM adapter WHERE vm_uuid=?", "t", vm_uuid);
     }
     if (leaves != NULL)
         good = good && run_inside(self, error, unfinished_insert, "ttt", leaves->vm_uuid, leaves->folder, leaves->token);
+    good = end_transaction(self, good, error);
+    g_mutex_unlock(&self->lock);
+    return good;
+}
+
+/* ---- network adapters ---- */
+
+void
+store_adapter_free(StoreAdapter *row)
+{
+    if (row == NULL)
+        return;
+    g_free(row->vm_uuid);
+    g_free(row->mac);
+    g_free(row->settings);
+    g_free(row);
+}
+
+static gpointer
+adapter_from_row(sqlite3_stmt *s)
+{
+    StoreAdapter *row = g_new0(StoreAdapter, 1);
+    row->vm_uuid = column_text(s, 0);
+    row->mac = column_text(s, 1);
+    row->settings = column_text(s, 2);
+    return row;
+}
+
+GPtrArray *
+store_adapters(Store *self, const char *vm_uuid, GError **error)
+{
+    return select_rows(self, "SELECT vm_uuid, mac, settings FROM adapter WHERE vm_uuid=?1 ORDER BY mac", vm_uuid, adapter_from_row,
+                       (GDestroyNotify)store_adapter_free, error);
+}
+
+bool
+store_adapters_set(Store *self, const char *vm_uuid, const GPtrArray *adapters, GError **error)
+{
+    g_mutex_lock(&self->lock);
+    bool good = sqlite3_exec(self->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK;
+    if (!good)
+        fail(self, "begin", error);
+    good = good && run_inside(self, error, "DELETE FROM adapter WHERE vm_uuid=?", "t", vm_uuid);
+    for (guint i = 0; good && i < adapters->len; i++) {
+        const StoreAdapter *row = g_ptr_array_index(adapters, i);
+        good = run_inside(self, error, "INSERT INTO adapter (vm_uuid, mac, settings) VALUES (?,?,?)", "ttt", vm_uuid, row->mac,
+                          row->settings);
+    }
     good = end_transaction(self, good, error);
     g_mutex_unlock(&self->lock);
     return good;

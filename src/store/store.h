@@ -52,6 +52,7 @@ typedef struct {
     char    *test_point;      /* id of the point that it is of; NULL latest */
     unsigned test_stage;      /* TestStage */
     int64_t  start_usec;      /* primary: UTC, when the copy that was asked for begins; 0: at once */
+    unsigned guest_todo;      /* replica: VMs of it, as GuestTodo, whose guests get their addresses when they run */
 } StoreRelationship;
 StoreRelationship *store_relationship_new(const char *vm_uuid, unsigned index);
 StoreRelationship *store_relationship_copy(const StoreRelationship *row);
@@ -71,7 +72,14 @@ GPtrArray *store_unfinished(Store *self, const char *vm_uuid, GError **error); /
 bool       store_unfinished_save(Store *self, const StoreUnfinished *row, GError **error);
 bool       store_unfinished_remove(Store *self, const char *vm_uuid, GError **error);
 
-/* With its points and undo rows. @leaves (nullable): what is to be removed of it now, noted in the same transaction. */
+/* What the guest of a VM gets on one of its network adapters after a failover; JSON, as replication/adapter.h has it. */
+typedef struct { char *vm_uuid, *mac, *settings; } StoreAdapter;
+void       store_adapter_free(StoreAdapter *row);
+GPtrArray *store_adapters(Store *self, const char *vm_uuid, GError **error); /* of StoreAdapter, by MAC */
+/* In the place of all that the VM has, in one transaction; @adapters: of StoreAdapter. */
+bool       store_adapters_set(Store *self, const char *vm_uuid, const GPtrArray *adapters, GError **error);
+
+/* With its points, undo and adapter rows. @leaves (nullable): what is to be removed of it now, noted in the same transaction. */
 bool       store_relationship_remove(Store *self, const char *vm_uuid, unsigned index, const StoreUnfinished *leaves,
                                      GError **error);
 

@@ -29,6 +29,7 @@ test_relationship_survives_reopening(void)
     row->initial_complete = true;
     row->bytes_sent = 1ull << 40;
     row->declared_bytes = 1ull << 41;
+    row->guest_todo = 3;
     memset(row->digest, 0xab, sizeof row->digest);
     g_assert_true(store_relationship_save(store, row, NULL));
     store_close(store);
@@ -44,6 +45,7 @@ test_relationship_survives_reopening(void)
     g_assert_cmpuint(read->bytes_sent, ==, 1ull << 40);
     g_assert_true(read->initial_complete);
     g_assert_cmpuint(read->declared_bytes, ==, 1ull << 41);
+    g_assert_cmpuint(read->guest_todo, ==, 3);
     g_assert_cmpmem(read->digest, sizeof read->digest, row->digest, sizeof row->digest);
     g_assert_true(store_relationship_remove(store, row->vm_uuid, 0, NULL, NULL));
     g_autoptr(GPtrArray) none = store_relationships(store, NULL);
@@ -72,6 +74,35 @@ test_undo_replaced_at_once(void)
     g_autoptr(GPtrArray) after = store_undos(store, uuid, NULL);
     g_assert_cmpuint(after->len, ==, 4);
     g_assert_cmpuint(((StoreUndo *)g_ptr_array_index(after, 1))->position, ==, 3);
+    store_close(store);
+}
+
+static void
+check_adapters(Store *store)
+{
+    char uuid[] = "a", one[] = "52:54:00:00:00:01", two[] = "52:54:00:00:00:02", text[] = "{}";
+    StoreAdapter rows[] = { { uuid, two, text }, { uuid, one, text } };
+    g_autoptr(GPtrArray) both = g_ptr_array_new();
+    g_ptr_array_add(both, &rows[0]);
+    g_ptr_array_add(both, &rows[1]);
+    g_assert_true(store_adapters_set(store, uuid, both, NULL));
+    g_ptr_array_remove_index(both, 0);
+    g_assert_true(store_adapters_set(store, "another", both, NULL));
+    g_autoptr(GPtrArray) found = store_adapters(store, uuid, NULL);
+    g_assert_cmpuint(found->len, ==, 2);
+    g_assert_cmpstr(((StoreAdapter *)g_ptr_array_index(found, 0))->mac, ==, one);
+    g_assert_true(store_relationship_remove(store, uuid, 0, NULL, NULL));
+    g_autoptr(GPtrArray) none = store_adapters(store, uuid, NULL);
+    g_assert_cmpuint(none->len, ==, 0);
+    g_autoptr(GPtrArray) other = store_adapters(store, "another", NULL);
+    g_assert_cmpuint(other->len, ==, 1);
+}
+
+static void
+test_adapters_go_with_the_relationship(void)
+{
+    Store *store = open_again();
+    check_adapters(store);
     store_close(store);
 }
 
@@ -145,6 +176,7 @@ make_version_1(const char *path)
                                  "ALTER TABLE relationship DROP COLUMN declared_bytes; ALTER TABLE relationship DROP COLUMN statistics;"
                                  "ALTER TABLE relationship DROP COLUMN test_uuid; ALTER TABLE relationship DROP COLUMN test_point;"
                                  "ALTER TABLE relationship DROP COLUMN test_stage; ALTER TABLE relationship DROP COLUMN start_usec;"
+                                 "ALTER TABLE relationship DROP COLUMN guest_todo; DROP TABLE adapter;"
                                  "DROP TRIGGER replica_finished; DROP TABLE unfinished;"
                                  "INSERT INTO point VALUES ('p', 'vm', 7, 1, 1, 0, 99); PRAGMA user_version=1;",
                                  NULL, NULL, NULL), ==, SQLITE_OK);
@@ -170,6 +202,7 @@ test_older_schema_is_brought_up(void)
     g_autoptr(GPtrArray) again = store_points(store, "vm", NULL);
     g_assert_cmpint(((StorePoint *)g_ptr_array_index(again, 0))->running_usec, ==, 5);
     check_unfinished(store);
+    check_adapters(store);
     store_close(store);
 }
 
@@ -197,6 +230,7 @@ main(int argc, char **argv)
     folder = g_dir_make_tmp("vr-store-XXXXXX", NULL);
     g_test_add_func("/store/relationship-survives-reopening", test_relationship_survives_reopening);
     g_test_add_func("/store/undo-replaced-at-once", test_undo_replaced_at_once);
+    g_test_add_func("/store/adapters-go-with-the-relationship", test_adapters_go_with_the_relationship);
     g_test_add_func("/store/entries-compare-without-case", test_entries_compare_without_case);
     g_test_add_func("/store/unfinished-or-a-replica", test_unfinished_or_replica);
     g_test_add_func("/store/older-schema-is-brought-up", test_older_schema_is_brought_up);

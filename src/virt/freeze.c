@@ -2,7 +2,6 @@
 #include "virt/virt-private.h"
 
 #include "util/log.h"
-#include "virt/domxml.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -22,7 +21,6 @@ gint virt_freeze_hold_msec = 5000;
 #define THAW_TIMEOUT_SEC   5
 #define THAW_PAUSE_USEC    (1 * G_USEC_PER_SEC)
 #define THAW_FOR_USEC      (600 * G_USEC_PER_SEC)
-#define AGENT_CHANNEL      "org.qemu.guest_agent.0"
 #define FROZEN_PREFIX      VIRT_NAME_PREFIX "frozen-" /* + UUID: the marker; its content is when that QEMU was started */
 
 struct VirtFreeze {
@@ -186,34 +184,6 @@ refuse(GError **error, VirtError code, const char *text)
     return false;
 }
 
-/* Asking an agent that is not there takes long, and leaves open whether the guest is frozen. */
-static bool
-check_agent(VirtHost *host, virDomainPtr domain, GError **error)
-{
-    int state = 0;
-    if (virDomainGetState(domain, &state, NULL, 0) < 0)
-        return virt_fail(host, domain, error, "cannot be looked at");
-    if (state != VIR_DOMAIN_RUNNING && state != VIR_DOMAIN_BLOCKED)
-        return refuse(error, VIRT_ERROR_STATE, "the guest is paused");
-    char *xml = virDomainGetXMLDesc(domain, 0);
-    if (xml == NULL)
-        return virt_fail(host, domain, error, "cannot be looked at");
-    g_autoptr(xmlDoc) doc = domxml_parse(xml, error);
-    free(xml);
-    if (doc == NULL)
-        return false;
-    xmlNode *devices = domxml_child(xmlDocGetRootElement(doc), "devices");
-    for (xmlNode *node = domxml_child(devices, "channel"); node != NULL; node = domxml_next(node, "channel")) {
-        const xmlNode *target = domxml_child(node, "target");
-        if (!domxml_attr_is(target, "name", AGENT_CHANNEL))
-            continue;
-        return domxml_attr_is(target, "state", "connected") ||
-               refuse(error, VIRT_ERROR_STATE, "the guest's agent does not run; install and start qemu-guest-agent in the guest");
-    }
-    return refuse(error, VIRT_ERROR_FAILED, "the VM has no channel " AGENT_CHANNEL " for a guest agent; add it to its definition, "
-                  "and run qemu-guest-agent in the guest");
-}
-
 static VirtFreeze *
 freeze_new(VirtHost *host, const char *uuid, const char *scratch_folder)
 {
@@ -247,7 +217,7 @@ virt_freeze_begin(VirtHost *host, const char *uuid, const char *scratch_folder, 
     g_autofree char *marker = virt_frozen_marker(scratch_folder, uuid);
     g_autoptr(VirtDomain) info = virt_host_find(host, uuid, error);
     g_auto(virDomainPtr) domain = info != NULL ? virt_host_domain(host, uuid, error) : NULL;
-    if (domain == NULL || !check_agent(host, domain, error))
+    if (domain == NULL || !virt_agent_check(host, domain, error))
         return NULL;
     if (access(marker, F_OK) == 0 && virt_thaw(host, uuid, scratch_folder, error) < 0)
         return NULL;

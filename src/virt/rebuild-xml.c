@@ -176,33 +176,87 @@ build_disk(Builder *self, xmlNode *devices, const xmlNode *from)
 
 /* ---- interfaces ---- */
 
-/* A peer's network or bridge is only taken over when the caller wants the guest connected, and by a plain name. */
+#define NO_NETWORK "none"
+
+/* The kind and name of a network; false for a name that is none. */
 static bool
-connect_to_source(xmlNode *interface, const xmlNode *from)
+split_network(const char *network, const char **ret_kind, const char **ret_name)
 {
     static const char *const kinds[] = { "network", "bridge" };
-    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
-        g_autofree char *source = domxml_attr(domxml_child(from, "source"), kinds[i]);
-        if (domxml_attr_is(from, "type", kinds[i]) && source != NULL && allow_value("#word", source)) {
-            domxml_set(interface, "type", kinds[i]);
-            domxml_set(domxml_add(interface, "source", NULL), kinds[i], source);
-            return true;
+    const char *slash = strchr(network, '/');
+    *ret_kind = kinds[0];
+    *ret_name = network;
+    for (size_t i = 0; slash != NULL && i < G_N_ELEMENTS(kinds); i++) {
+        if ((size_t)(slash - network) == strlen(kinds[i]) && g_str_has_prefix(network, kinds[i])) {
+            *ret_kind = kinds[i];
+            *ret_name = slash + 1;
         }
     }
-    return false;
+    return allow_value("#word", *ret_name);
+}
+
+bool
+virt_network_is_valid(const char *name)
+{
+    const char *kind, *bare;
+    return split_network(name, &kind, &bare);
+}
+
+/* What the peer's interface is connected to, as "bridge/br0"; NULL for what has no name of its own, or not a plain one. */
+static char *
+network_of_peer(const xmlNode *from)
+{
+    g_autofree char *kind = domxml_attr(from, "type");
+    if (kind == NULL || (strcmp(kind, "network") != 0 && strcmp(kind, "bridge") != 0))
+        return NULL;
+    g_autofree char *source = domxml_attr(domxml_child(from, "source"), kind);
+    return source != NULL && allow_value("#word", source) ? g_strdup_printf("%s/%s", kind, source) : NULL;
+}
+
+/* What it is connected to here, or NO_NETWORK; NULL: type 'user'. A peer's network is only taken over when the caller wants the guest
+ * connected, and by a plain name. */
+static char *
+network_here(const Builder *self, const xmlNode *from)
+{
+    const VirtRebuild *rebuild = self->rebuild;
+    g_autofree char *mac = domxml_attr(domxml_child(from, "mac"), "address"), *peer = network_of_peer(from);
+    g_autofree char *lower = mac != NULL ? g_ascii_strdown(mac, -1) : NULL;
+    const char *found = NULL;
+    if (rebuild->mac_networks != NULL && lower != NULL)
+        found = g_hash_table_lookup(rebuild->mac_networks, lower);
+    if (found != NULL || !rebuild->connect_interfaces)
+        return g_strdup(found != NULL ? found : NO_NETWORK);
+    if (rebuild->network_map != NULL && peer != NULL)
+        found = g_hash_table_lookup(rebuild->network_map, peer);
+    if (rebuild->network_map != NULL && found == NULL && !domxml_attr_is(from, "type", "user"))
+        found = g_hash_table_lookup(rebuild->network_map, "*");
+    return found != NULL ? g_strdup(found) : g_steal_pointer(&peer);
+}
+
+/* True when the link is up as far as this goes. */
+static bool
+connect_interface(Builder *self, xmlNode *interface, const xmlNode *from)
+{
+    g_autofree char *network = network_here(self, from);
+    const char *kind, *name;
+    bool none = g_strcmp0(network, NO_NETWORK) == 0;
+    if (network != NULL && !none && split_network(network, &kind, &name)) {
+        domxml_set(interface, "type", kind);
+        domxml_set(domxml_add(interface, "source", NULL), kind, name);
+        return true;
+    }
+    domxml_set(interface, "type", "user"); /* needs no network on this host */
+    if (!domxml_attr_is(from, "type", "user"))
+        left_out_note(self->left_out, "devices/interface", "source");
+    return !none;
 }
 
 static void
 build_interface(Builder *self, xmlNode *devices, const xmlNode *from)
 {
     xmlNode *interface = domxml_add(devices, "interface", NULL);
-    if (!self->rebuild->connect_interfaces || !connect_to_source(interface, from)) {
-        domxml_set(interface, "type", "user"); /* needs no network on this host */
-        if (!domxml_attr_is(from, "type", "user"))
-            left_out_note(self->left_out, "devices/interface", "source");
-    }
-    bool down = !self->rebuild->connect_interfaces || domxml_attr_is(domxml_child(from, "link"), "state", "down");
-    domxml_set(domxml_add(interface, "link", NULL), "state", down ? "down" : "up");
+    bool up = connect_interface(self, interface, from) && !domxml_attr_is(domxml_child(from, "link"), "state", "down");
+    domxml_set(domxml_add(interface, "link", NULL), "state", up ? "up" : "down");
     for (const xmlNode *child = domxml_first(from); child != NULL; child = domxml_next(child, NULL)) {
         if (!domxml_is(child, "source") && !domxml_is(child, "link"))
             allow_element(interface, child, allowed_in_interface, self->kvm, "devices/interface", self->left_out);

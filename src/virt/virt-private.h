@@ -139,6 +139,10 @@ const char *virt_frozen_uuid(const char *name);
 /* How long a guest is held frozen at most after it answered; tests shorten it. Milliseconds, atomic. */
 extern gint virt_freeze_hold_msec;
 
+/* False with the reason when the guest has no agent that answers. Asking one that is not there takes long, and leaves open what became
+ * of the command. */
+bool virt_agent_check(VirtHost *host, virDomainPtr domain, GError **error);
+
 /* The watchdog's period; tests slow it down to see what happens without it. Milliseconds, atomic. */
 extern gint virt_capture_poll_msec;
 

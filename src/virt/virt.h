@@ -99,6 +99,23 @@ bool        virt_host_nvram_path(VirtHost *self, const char *uuid, char **ret_pa
  * with a secret of this host or lies at a place of the administrator's. libvirt removes it with the definition. */
 bool        virt_host_tpm_folder(VirtHost *self, const char *uuid, char **ret_path, GError **error);
 
+/* ---- the agent inside a guest; what it says is the guest's word ---- */
+typedef struct {
+    char  *name;      /* in the guest */
+    char  *mac;       /* lower case with colons */
+    char **addresses; /* "10.0.0.5/24"; NULL at the end */
+} VirtGuestInterface;
+void virt_guest_interface_free(VirtGuestInterface *self);
+/* Does the VM run, with an agent that is connected? VIRT_ERROR_STATE for one that may come to that. */
+bool       virt_agent_is_ready(VirtHost *self, const char *uuid, GError **error);
+/* ID of the guest's system: "debian", "mswindows"; "" when the agent does not know. (transfer full) */
+char      *virt_agent_system(VirtHost *self, const char *uuid, GError **error);
+GPtrArray *virt_agent_interfaces(VirtHost *self, const char *uuid, GError **error); /* of VirtGuestInterface */
+/* Runs a program in the guest, as its administrator, and waits for its end. @input (nullable) is its standard input; @ret_output
+ * (nullable) (transfer full) the last of what it said. False when it did not end with status 0, with its complaint. */
+bool       virt_agent_run(VirtHost *self, const char *uuid, const char *const *argv, const char *input, unsigned timeout_sec,
+                          char **ret_output, GError **error);
+
 /* ---- overlays ---- */
 typedef void (*VirtProgressFunc)(void *opaque, unsigned percent);
 /* Folds the overlay that disk @target of a running VM is into the image right below it, and goes on with that; blocks as long as it
@@ -161,6 +178,9 @@ bool   virt_checkpoint_adopt(VirtHost *host, const char *uuid, const char *name,
 bool virt_release(VirtHost *host, const char *uuid, const char *scratch_folder, GError **error);
 
 /* ---- domain XML from a peer ---- */
+/* A network as the administrator names it: of libvirt, "NAME" or "network/NAME", or "bridge/NAME". */
+bool virt_network_is_valid(const char *name);
+
 typedef struct {
     const char *name, *uuid;
     const char *const *targets, *const *paths; /* disk i of the peer's XML with this target gets this path; others become absent */
@@ -171,6 +191,9 @@ typedef struct {
                                                   appended to at each start; NULL: pty */
     bool        connect_interfaces;            /* false: type 'user' with link state down, needs no network here;
                                                   true: networks and bridges of the peer's names, others become 'user' */
+    GHashTable *network_map;      /* (nullable): a network of the peer, as "network/NAME" or "bridge/NAME", or "*" for all others,
+                                     to the one here that takes its place, or "none": link state down */
+    GHashTable *mac_networks;     /* (nullable): MAC address in lower case to a network here, whatever the above say */
 } VirtRebuild;
 /* Builds a new domain XML holding only what is on the allow-list (allow-list.c); VIRT_ERROR_UNSAFE_XML for a document
  * that does not come from libvirt, and where a guest could not run without what was refused (host devices).

@@ -179,16 +179,16 @@ def look_at(path):
 
 
 @contextlib.contextmanager
-def replicating_pair(build, additional="interval=1;journal=1h;consistent=5s", libvirtd=False, agent=True, macs=(), **settings):
+def replicating_pair(build, additional="interval=1;journal=1h;consistent=5s", libvirtd=False, agent=True, macs=(), name="linux", **settings):
     """(primary, replica, guest): a running Linux guest that replicates, its first copy complete and one cycle received."""
     with hosts.Site(build) as site:
         primary, replica = site.host("p", libvirtd=libvirtd), site.host("r", libvirtd=libvirtd)
-        guest = add(primary, agent=agent, macs=macs)
+        guest = add(primary, name, agent=agent, macs=macs)
         primary.start()
         replica.start()
         replica.enable_server(primary.name)
         primary.power(guest.uuid, hosts.POWER_ON)
-        log_of(primary).wait("WROTE", 120)
+        log_of(primary, name).wait("WROTE", 120)
         primary.create_relationship(guest.uuid, replica, additional, **settings)
         primary.start_replication(guest.uuid)
         primary.wait_state(guest.uuid, hosts.REPLICATING, 120)
