@@ -14,6 +14,7 @@ CREATE TABLE relationship (
     statistics TEXT,
     test_uuid TEXT, test_point TEXT, test_stage INTEGER NOT NULL, start_usec INTEGER NOT NULL,
     guest_todo INTEGER NOT NULL,
+    export_folder TEXT, exported INTEGER NOT NULL,
     PRIMARY KEY (vm_uuid, idx)
 ) STRICT;
 

@@ -74,6 +74,18 @@ start_replication(MethodCall *call, GError **error)
                                              start == NULL ? 0 : cim_datetime_to_usec(start->v.string), &call->job, error);
 }
 
+/* A location that is null is the service's to refuse: with the name of the parameter. */
+static bool
+import_initial(MethodCall *call, GError **error)
+{
+    g_autoptr(VmView) vm = argument_vm(call, "ComputerSystem", error);
+    const CimValue *location = argument(call, "InitialReplicationImportLocation");
+    Caller caller = { call->user };
+
+    return vm != NULL && replication_service_import_initial(call->service, &caller, vm->uuid,
+                                                            location == NULL ? NULL : location->v.string, &call->job, error);
+}
+
 static bool
 resynchronize(MethodCall *call, GError **error)
 {
@@ -417,7 +429,7 @@ const MethodRow replication_methods[] = {
     { SERVICE, "ReverseReplicationRelationship", CIM_ROLE_OPERATOR, reverse_relationship },
     UNSUPPORTED("ChangeReplicationModeToPrimary", CIM_ROLE_OPERATOR),
     { SERVICE, "StartReplication", CIM_ROLE_OPERATOR, start_replication },
-    UNSUPPORTED("ImportInitialReplica", CIM_ROLE_OPERATOR),
+    { SERVICE, "ImportInitialReplica", CIM_ROLE_OPERATOR, import_initial },
     { SERVICE, "Resynchronize", CIM_ROLE_OPERATOR, resynchronize },
     { SERVICE, "InitiateFailover", CIM_ROLE_OPERATOR, initiate_failover },
     { SERVICE, "RevertFailover", CIM_ROLE_OPERATOR, revert_failover },

@@ -359,6 +359,11 @@ test_start_and_remove(Fixture *fixture, const void *data)
            "InitialReplicationExportLocation", "/export", "StartTime", "2024-05-01T10:20:30Z");
     g_assert_cmpstr(test_service_last_call(fixture->service)->text, ==, "/export");
     g_assert_cmpint(test_service_last_call(fixture->service)->start_usec, ==, INT64_C(1714558830) * G_USEC_PER_SEC);
+    INVOKE(SERVICE, "ImportInitialReplica", "ComputerSystem", VM(TEST_REPLICA), "InitialReplicationImportLocation", "/mnt/copy");
+    assert_call(fixture, "import", TEST_REPLICA);
+    g_assert_cmpstr(test_service_last_call(fixture->service)->text, ==, "/mnt/copy");
+    INVOKE(SERVICE, "ImportInitialReplica", "ComputerSystem", VM(TEST_REPLICA));
+    g_assert_null(test_service_last_call(fixture->service)->text);
     INVOKE(SERVICE, "StartReplication", "ComputerSystem", VM(TEST_PRIMARY));
     assert_refused(fixture, REPLICATION_ERROR_INVALID_PARAMETER);
 
@@ -692,8 +697,7 @@ test_network_adapter_refusals(Fixture *fixture, const void *data)
 }
 
 static const char *const not_supported[] = {
-    "ChangeReplicationModeToPrimary", "ImportInitialReplica",
-    "InitiateFailback",
+    "ChangeReplicationModeToPrimary", "InitiateFailback",
 };
 
 static void

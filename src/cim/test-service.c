@@ -391,6 +391,16 @@ replication_service_start_initial(ReplicationService *self, const Caller *caller
 }
 
 bool
+replication_service_import_initial(ReplicationService *self, const Caller *caller, const char *vm_uuid, const char *location,
+                                   Job **ret_job, GError **error)
+{
+    bool ok = do_call(self, "import", caller, vm_uuid, JOB_IMPORT, ret_job, error);
+
+    self->call.text = g_strdup(location);
+    return ok;
+}
+
+bool
 replication_service_resynchronize(ReplicationService *self, const Caller *caller, const char *vm_uuid, int64_t start_usec,
                                   Job **ret_job, GError **error)
 {

@@ -22,6 +22,7 @@
 #define POWER_SHUT_DOWN       4
 #define MODE_NONE             0
 #define INITIAL_BY_NETWORK    "1"
+#define INITIAL_BY_EXPORT     "2"
 #define INITIAL_BY_SEED       "3"
 #define SHUTDOWN_TIMEOUT_SEC  120
 #define SHUTDOWN_TIMEOUT_MAX  86400
@@ -208,8 +209,46 @@ add_start_time(WsmanArguments *arguments, const CommandLine *line, GError **erro
     return true;
 }
 
+/* --export, --seeded or neither: the kind of the first copy. */
+static bool
+add_initial_type(WsmanArguments *arguments, const CommandLine *line, GError **error)
+{
+    const char *folder = command_line_value(line, "export");
+    bool seeded = command_line_switch(line, "seeded");
+
+    if (folder != NULL && (seeded || command_line_value(line, "at") != NULL)) {
+        g_set_error(error, COMMAND_ERROR, COMMAND_ERROR_USAGE, "--export: it begins at once, and goes without --seeded and --at");
+        return false;
+    }
+    wsman_arguments_add_text(arguments, "InitialReplicationType",
+                             folder != NULL ? INITIAL_BY_EXPORT : seeded ? INITIAL_BY_SEED : INITIAL_BY_NETWORK);
+    wsman_arguments_add_text(arguments, "InitialReplicationExportLocation", folder);
+    return true;
+}
+
 bool
 command_start_initial(Session *session, const CommandLine *line, GError **error)
+{
+    g_autoptr(WsmanArguments) arguments = wsman_arguments_new();
+    g_autoptr(SessionVm) vm = add_initial_type(arguments, line, error) ? session_find_vm(session, command_line_word(line, 0), error) : NULL;
+    CallResult result;
+
+    if (vm == NULL)
+        return false;
+    if (!add_start_time(arguments, line, error))
+        return false;
+    result = call_service(session, vm, line, "StartReplication", "Initial replication of",
+                          "It starts once, on the primary, after 'virt-replica enable'", arguments, error);
+    if (result != CALL_DONE || command_line_value(line, "export") != NULL)
+        return result != CALL_FAILED;
+    if (!wait_for_initial(session, vm, error))
+        return false;
+    session_say(session, "The initial replication of VM '%s' is complete; it replicates from now on", vm->name);
+    return true;
+}
+
+bool
+command_import_initial(Session *session, const CommandLine *line, GError **error)
 {
     g_autoptr(SessionVm) vm = session_find_vm(session, command_line_word(line, 0), error);
     g_autoptr(WsmanArguments) arguments = wsman_arguments_new();
@@ -217,19 +256,12 @@ command_start_initial(Session *session, const CommandLine *line, GError **error)
 
     if (vm == NULL)
         return false;
-    wsman_arguments_add_text(arguments, "InitialReplicationType",
-                             command_line_switch(line, "seeded") ? INITIAL_BY_SEED : INITIAL_BY_NETWORK);
-    wsman_arguments_add_text(arguments, "InitialReplicationExportLocation", NULL);
-    if (!add_start_time(arguments, line, error))
-        return false;
-    result = call_service(session, vm, line, "StartReplication", "Initial replication of",
-                          "It starts once, on the primary, after 'virt-replica enable'", arguments, error);
-    if (result != CALL_DONE)
-        return result != CALL_FAILED;
-    if (!wait_for_initial(session, vm, error))
-        return false;
-    session_say(session, "The initial replication of VM '%s' is complete; it replicates from now on", vm->name);
-    return true;
+    wsman_arguments_add_text(arguments, "InitialReplicationImportLocation", command_line_word(line, 1));
+    result = call_service(session, vm, line, "ImportInitialReplica", "Importing the first copy of",
+                          "That is done on the replica, while it waits for its first copy", arguments, error);
+    if (result == CALL_DONE)
+        session_say(session, "The first copy of VM '%s' is imported; its primary sends what changed since the export", vm->name);
+    return result != CALL_FAILED;
 }
 
 bool

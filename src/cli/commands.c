@@ -69,6 +69,7 @@ static const CommandOption copy_options[] = {
 
 static const CommandOption first_copy_options[] = {
     { "seeded", 0, NULL, "compare with the images that the replica was made of, and send what differs" },
+    { "export", 0, "DIR", "write the copy into a new folder in DIR, for import-initial on the replica server" },
     { NULL },
 };
 
@@ -133,6 +134,8 @@ static const Command table[] = {
       OPTIONS(modify_options, detach_options), command_modify },
     { "start-initial", "VM", 1, 1, "Copy the VM to the replica server and keep replicating.",
       OPTIONS(first_copy_options, copy_options, detach_options), command_start_initial },
+    { "import-initial", "VM DIR", 2, 2, "Take the first copy of a replica from a folder that start-initial --export wrote.",
+      WORKING, command_import_initial },
     { "suspend", "VM", 1, 1, "Suspend replication.", WORKING, command_suspend },
     { "resume", "VM", 1, 1, "Resume replication that is suspended or critical.", WORKING, command_resume },
     { "cancel", "VM", 1, 1, "Cancel the first copy, or the resynchronization, under way.", WORKING, command_cancel },

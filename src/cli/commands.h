@@ -21,6 +21,7 @@ bool command_version(Session *session, const CommandLine *line, GError **error);
 bool command_enable(Session *session, const CommandLine *line, GError **error);
 bool command_modify(Session *session, const CommandLine *line, GError **error);
 bool command_start_initial(Session *session, const CommandLine *line, GError **error);
+bool command_import_initial(Session *session, const CommandLine *line, GError **error);
 bool command_cancel(Session *session, const CommandLine *line, GError **error);
 bool command_suspend(Session *session, const CommandLine *line, GError **error);
 bool command_resync(Session *session, const CommandLine *line, GError **error);

@@ -167,6 +167,10 @@ first_copy(const HealthFacts *facts)
     if (facts->state == STATE_WAITING_INITIAL && facts->awaits)
         return g_strdup_printf("'%s' may become the replica of a primary with its UUID and disks, and none has come; 'virt-replica enable' "
                                "on that host brings it, 'virt-replica remove %s' here takes that back.", facts->vm_name, facts->vm_name);
+    if (facts->state == STATE_WAITING_INITIAL && facts->exported != NULL)
+        return g_strdup_printf("The first copy of '%s' is in '%s'; bring it to %s and take it in there with 'virt-replica import-initial %s "
+                               "FOLDER'. What changes meanwhile is sent then.", facts->vm_name, facts->exported, peer_of(facts),
+                               facts->vm_name);
     if (facts->state == STATE_WAITING_INITIAL)
         return g_strdup_printf(
             "The first copy of '%s' is not complete, so that there is nothing to fail over to; wait for its end.",

@@ -28,6 +28,7 @@ typedef struct {
     int64_t          lag_usec;   /* age of the newest complete copy; -1 there is none */
     int64_t          silent_usec; /* replica: since the primary was heard of; else -1 */
     unsigned         interval_sec;
+    const char      *exported;        /* (nullable) where a first copy is that waits for its import */
     bool             awaits;          /* a replica that no primary has asked for yet */
     uint32_t         success, missed; /* of the window */
     uint64_t         latency_usec;    /* average of the window */

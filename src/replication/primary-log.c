@@ -14,6 +14,7 @@ primary_sending_clear(Sending *sending)
 {
     change_log_writer_free(sending->writer);
     link_upload_free(sending->upload);
+    primary_exported_log_free(sending->exported);
     memset(sending, 0, sizeof *sending);
 }
 
@@ -47,22 +48,47 @@ sending_write(void *opaque, const void *data, size_t length, GError **error)
     return sink.write(sink.opaque, data, length, &cause) || primary_sending_resume(sending, cause, error);
 }
 
+/* Writes the header to @sink. */
+static bool
+begin_log(Sending *sending, const ChangeLogHeader *header, Moment *moment, ChangeLogSink sink, bool compress, GError **error)
+{
+    sending->moment = moment;
+    sending->base = header->base;
+    sending->position = header->position;
+    sending->writer = change_log_writer_new(sink, header, compress, error);
+    return sending->writer != NULL;
+}
+
+bool
+primary_sending_begin_export(Primary *self, const ChangeLogHeader *header, Moment *moment, const char *folder, unsigned number,
+                             Sending *sending, GError **error)
+{
+    sending->primary = self;
+    sending->exported = primary_export_begin(folder, number, error);
+    return sending->exported != NULL &&
+           begin_log(sending, header, moment, primary_export_sink(sending->exported), true, error);
+}
+
 bool
 primary_sending_begin(Primary *self, const ChangeLogHeader *header, Moment *moment, const char *token, Sending *sending,
                       GError **error)
 {
     g_autoptr(RelationshipSettings) settings = relationship_settings(self->relationship);
     sending->primary = self;
-    sending->moment = moment;
-    sending->base = header->base;
-    sending->position = header->position;
     sending->upload = link_client_send_log(self->client, relationship_vm(self->relationship), header,
                                            moment_taken(moment), token, error);
     if (sending->upload == NULL)
         return false;
     ChangeLogSink sink = { .write = sending_write, .opaque = sending };
-    sending->writer = change_log_writer_new(sink, header, settings->compression_enabled, error);
-    return sending->writer != NULL;
+    return begin_log(sending, header, moment, sink, settings->compression_enabled, error);
+}
+
+static bool
+finish_export(Sending *sending, GError **error)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(sending->primary->relationship);
+    int64_t taken = g_get_real_time() - (g_get_monotonic_time() - moment_taken(sending->moment));
+    return primary_export_finish(sending->exported, row, sending->digest, sending->closes ? taken : 0, error);
 }
 
 /* Bytes count as sent even when the log is not acknowledged. */
@@ -73,6 +99,8 @@ primary_sending_finish(Sending *sending, LinkPosition *ret_position, GError **er
         return false;
     sending->ended = true;
     GError *cause = NULL;
+    if (sending->exported != NULL)
+        return finish_export(sending, error);
     while (!link_upload_finish(sending->upload, ret_position, &cause)) {
         if (!primary_sending_resume(sending, g_steal_pointer(&cause), error))
             return false;
@@ -212,5 +240,5 @@ primary_drop_checkpoints(const ReplicationContext *context, const char *vm_uuid,
 void
 primary_add_sent(Primary *self, StoreRelationship *row, const Sending *sending)
 {
-    row->bytes_sent += link_upload_sent(sending->upload);
+    row->bytes_sent += sending->upload != NULL ? link_upload_sent(sending->upload) : 0;
 }

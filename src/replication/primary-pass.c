@@ -5,6 +5,8 @@
 #include "util/durable.h"
 #include "util/log.h"
 
+#include <string.h>
+
 #define PASS_BUDGET_USEC (20 * G_USEC_PER_SEC) /* then a pass sends no more: libvirt lets others wait for 30 s */
 #define WINDOW_BYTES     LINK_HASHED_MAX       /* what is read, or compared, in one go */
 
@@ -136,13 +138,23 @@ send_plan(Pass *pass, Sending *sending, GError **error)
     return true;
 }
 
+/* Over the link, or as the next log of an exported first copy. */
+static bool
+begin_pass_log(Pass *pass, const ChangeLogHeader *header, const char *token, Sending *sending, GError **error)
+{
+    if (primary_is_exporting(pass->row))
+        return primary_sending_begin_export(pass->primary, header, pass->moment, pass->row->export_folder, pass->plan->pass + 1, sending,
+                                            error);
+    return primary_sending_begin(pass->primary, header, pass->moment, token, sending, error);
+}
+
 static bool
 send_pass(Pass *pass, const char *token, Sending *sending, GError **error)
 {
     LinkPosition position;
     ChangeLogHeader header;
     primary_fill_header(pass->primary, pass->row, pass->moment, pass->kind, pass->position, POINT_KIND_NONE, &header);
-    return primary_sending_begin(pass->primary, &header, pass->moment, token, sending, error) &&
+    return begin_pass_log(pass, &header, token, sending, error) &&
            send_plan(pass, sending, error) && moment_finish(pass->moment, error) &&
            primary_sending_finish(sending, &position, error);
 }
@@ -158,8 +170,43 @@ send_closing(Pass *pass, const char *token, Sending *sending, char **ret_blob_ha
         return false;
     *ret_blob_hash = primary_hash_of_blobs(blobs);
     primary_fill_header(pass->primary, pass->row, pass->moment, pass->kind, pass->position, POINT_KIND_STANDARD, &header);
-    return primary_sending_begin(pass->primary, &header, pass->moment, token, sending, error) &&
+    sending->closes = true;
+    return begin_pass_log(pass, &header, token, sending, error) &&
            primary_write_blobs(sending->writer, blobs, error) && primary_sending_finish(sending, &position, error);
+}
+
+/* What changes from its moment on is kept by the checkpoint, until the replica says that it has the copy. */
+static bool
+note_exported(Pass *pass, const Sending *sending, const char *blob_hash, GError **error)
+{
+    StoreRelationship *row = relationship_edit(pass->primary->relationship);
+    char **texts[] = { &row->checkpoint, &row->blob_hash };
+    const char *values[] = { pass->plan->checkpoint, blob_hash };
+    for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
+        g_free(*texts[i]);
+        *texts[i] = g_strdup(values[i]);
+    }
+    row->exported = true;
+    row->position = 0;
+    memcpy(row->digest, sending->digest, sizeof row->digest);
+    return relationship_edit_end(pass->primary->relationship, row, error);
+}
+
+static bool
+close_export(Pass *pass, GError **error)
+{
+    Primary *self = pass->primary;
+    Sending sending = { 0 };
+    g_autofree char *blob_hash = NULL;
+    bool good = send_closing(pass, NULL, &sending, &blob_hash, error) && note_exported(pass, &sending, blob_hash, error);
+    primary_sending_clear(&sending);
+    if (!good)
+        return false;
+    primary_export_tidy(pass->row->export_folder, pass->plan->pass + 1);
+    primary_forget_plan(self->context, pass->row->vm_uuid, NULL);
+    relationship_end_job(self->relationship, NULL);
+    log_notice("cycle", pass->row->vm_name, "first copy exported to '%s' after %u passes", pass->row->export_folder, pass->plan->pass);
+    return true;
 }
 
 static bool
@@ -237,7 +284,9 @@ finish_pass(Pass *pass, const char *checkpoint, const char *token, GError **erro
         return false;
     g_free(self->planned_marker);
     self->planned_marker = g_strdup(moment_marker(pass->moment));
-    return plan_left(pass->plan) > 0 || close_copy(pass, token, error);
+    if (plan_left(pass->plan) > 0)
+        return true;
+    return primary_is_exporting(pass->row) ? close_export(pass, error) : close_copy(pass, token, error);
 }
 
 static bool

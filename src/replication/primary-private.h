@@ -1,7 +1,7 @@
 /* primary-private: the inside of a Primary, for the files that make it up: primary.c (agreements, what to do now), primary-log.c
  * (one log on its way), primary-resume.c (over a link that breaks), primary-delta.c (a cycle), primary-freeze.c
  * (application-consistent points), primary-pass.c (first copy and resynchronization), primary-planned.c
- * (the last changes before a planned failover), primary-settings.c (new settings).
+ * (the last changes before a planned failover), primary-settings.c (new settings), primary-export.c (a first copy into a folder).
  */
 #pragma once
 
@@ -29,14 +29,18 @@ struct Primary {
     char         *planned_marker; /* the VM is off and what is dirty in that is in the plan, or was sent */
 };
 
+typedef struct ExportedLog ExportedLog;
+
 /* One log on its way; stays where it is from begin to clear. */
 typedef struct {
     Primary         *primary;
     Moment          *moment;
     LinkUpload      *upload;
+    ExportedLog     *exported; /* instead of the upload */
     ChangeLogWriter *writer;
     uint64_t         base, position;
     unsigned         breaks;  /* of its streams */
+    bool             closes;  /* a first copy */
     bool             lost;    /* the last of them was for good */
     bool             ended;   /* END is written: the digest is known */
     uint8_t          digest[CHANGE_LOG_DIGEST_SIZE];
@@ -67,7 +71,10 @@ void primary_fill_header(const Primary *self, const StoreRelationship *row, cons
 /* Connects and writes the header; clear @sending whatever comes of it. */
 bool primary_sending_begin(Primary *self, const ChangeLogHeader *header, Moment *moment, const char *token,
                            Sending *sending, GError **error);
-/* END, then waits for the acknowledgement. */
+/* The same for log @number of a first copy that goes into a folder. */
+bool primary_sending_begin_export(Primary *self, const ChangeLogHeader *header, Moment *moment, const char *folder, unsigned number,
+                                  Sending *sending, GError **error);
+/* END, then waits for the acknowledgement. Of a log that goes into a folder: until it is durable there. */
 bool primary_sending_finish(Sending *sending, LinkPosition *ret_position, GError **error);
 /* Where extents of one disk go, and how long that may take. */
 typedef struct {
@@ -132,6 +139,15 @@ bool primary_run_preparation(Primary *self, GError **error);
 
 /* The replica's position, told whether the VM runs here. LINK_ERROR_STATE when it is failed over. */
 bool primary_ask_progress(Primary *self, LinkPosition *ret_position, GError **error);
+
+/* ---- primary-export.c ---- */
+ExportedLog  *primary_export_begin(const char *folder, unsigned number, GError **error);
+ChangeLogSink primary_export_sink(ExportedLog *self);
+/* Durable, and in the list; @taken_usec: UTC of the copy's moment with the log that closes it, else 0. */
+bool          primary_export_finish(ExportedLog *self, const StoreRelationship *row, const uint8_t *digest, int64_t taken_usec, GError **error);
+void          primary_exported_log_free(ExportedLog *self); /* one that is not finished goes */
+/* Removes the logs behind @last that an earlier try has left. */
+void          primary_export_tidy(const char *folder, unsigned last);
 
 /* ---- primary-settings.c ---- */
 /* Settings that the replica was not told yet are told again when it is time. What fails is logged, and no failure of the cycle. */

@@ -316,6 +316,8 @@ adopt_position(Primary *self, const LinkPosition *position, const char *lost, GE
         row->initial_complete = true;
         row->state = STATE_WAITING_RESYNC;
         row->resume_state = STATE_UNKNOWN;
+        g_clear_pointer(&row->export_folder, g_free);
+        row->exported = false;
     }
     return relationship_edit_end(self->relationship, row, error);
 }
@@ -341,6 +343,33 @@ check_plan(Primary *self, const StoreRelationship *row, const LinkPosition *posi
     return forget_plan(self, "the replica no longer has what it acknowledged", error);
 }
 
+/* Has the replica the very copy that was exported last? */
+static bool
+is_imported(const StoreRelationship *row, const LinkPosition *position)
+{
+    return position->initial_complete && position->position == 0 && memcmp(position->digest, row->digest, sizeof row->digest) == 0;
+}
+
+static bool
+note_imported(Primary *self, GError **error)
+{
+    StoreRelationship *row = relationship_edit(self->relationship);
+    g_autofree char *folder = g_steal_pointer(&row->export_folder), *name = g_strdup(row->vm_name);
+    ReplicationState next;
+    if (!state_table_next(row->mode, row->state, row->resume_state, OPERATION_INITIAL_DONE, &next, error)) {
+        relationship_edit_cancel(self->relationship, row);
+        return false;
+    }
+    row->state = next;
+    row->initial_complete = true;
+    row->exported = false;
+    if (!relationship_edit_end(self->relationship, row, error))
+        return false;
+    relationship_set_percent(self->relationship, 100);
+    log_notice("cycle", name, "the replica has imported the first copy from '%s'; what changed since goes there now", folder);
+    return true;
+}
+
 static bool
 agree(Primary *self, GError **error)
 {
@@ -358,9 +387,11 @@ agree(Primary *self, GError **error)
     if (copying && !check_plan(self, row, &position, error))
         return false;
     self->agreed = true;
+    if (primary_awaits_import(row) && is_imported(row, &position))
+        return note_imported(self, error);
     if (row->state == STATE_WAITING_INITIAL && position.initial_complete) {
-        /* The closing log of the first copy arrived, its acknowledgement did not: compare both sides. */
-        return adopt_position(self, &position, "the end of the first copy was not acknowledged", error);
+        /* The closing log of the first copy arrived, its acknowledgement did not, or another one was imported: compare both sides. */
+        return adopt_position(self, &position, "the replica has a first copy whose end was not acknowledged", error);
     }
     if (row->state == STATE_WAITING_INITIAL)
         return true;
@@ -427,7 +458,7 @@ run_state(Primary *self, const StoreRelationship *row, char *const *targets, GEr
         return primary_run_delta(self, row, targets, POINT_KIND_STANDARD, error);
     case STATE_WAITING_INITIAL:
     case STATE_RESYNCHRONIZING:
-        return primary_run_pass(self, row, targets, error);
+        return primary_awaits_import(row) || primary_run_pass(self, row, targets, error);
     case STATE_WAITING_RESYNC:
         return relationship_move(self->relationship, OPERATION_RESYNC, error);
     default:
@@ -495,7 +526,9 @@ primary_cycle(Primary *self, GError **error)
     if (row->state == STATE_WAITING_RESYNC && resync_is_held(self, row, settings, error))
         return CYCLE_HELD;
     g_auto(GStrv) targets = primary_find_disks(self, row, settings, &cause);
-    if (targets == NULL || !primary_make_contact(self, &cause))
+    if (primary_awaits_import(row))
+        self->agreed = false; /* whether it was imported is asked each time */
+    if (targets == NULL || (!primary_is_exporting(row) && !primary_make_contact(self, &cause)))
         return handle_failure(self, row, cause, error);
 
     store_relationship_free(g_steal_pointer(&row));
@@ -504,5 +537,7 @@ primary_cycle(Primary *self, GError **error)
         return handle_failure(self, row, cause, error);
     self->give_ups = 0;
     self->contact_usec = g_get_monotonic_time();
-    return relationship_state(self->relationship) == STATE_REPLICATING ? CYCLE_DONE : CYCLE_GO_ON;
+    store_relationship_free(g_steal_pointer(&row));
+    row = relationship_row(self->relationship);
+    return row->state == STATE_REPLICATING || primary_awaits_import(row) ? CYCLE_DONE : CYCLE_GO_ON;
 }

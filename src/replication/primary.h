@@ -29,6 +29,11 @@ typedef enum {
     CYCLE_HELD,       /* waits for a person, or for a time of day: @error says what for */
 } CycleResult;
 
+/* Is its first copy being written into a folder? */
+bool primary_is_exporting(const StoreRelationship *row);
+/* Was it written, and the replica has not said yet that it has it? */
+bool primary_awaits_import(const StoreRelationship *row);
+
 /* One cycle or pass, as the state asks for. Begin the relationship's work before. @error is set with CYCLE_RETRY and CYCLE_HELD. */
 CycleResult primary_cycle(Primary *self, GError **error);
 /* Microseconds until the copy that @row's state asks for may begin; 0: now, or there is none. */

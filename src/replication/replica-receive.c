@@ -510,6 +510,13 @@ check_header(Replica *self, const StoreRelationship *row, const ChangeLogHeader 
     return same_disks(row, header, error) && check_sizes(self, row, header, limits, error);
 }
 
+bool
+replica_check_header(Replica *self, const ChangeLogHeader *header, const ReplicaLimits *limits, GError **error)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
+    return check_header(self, row, header, limits, error);
+}
+
 /* Takes a log of which the header was read already, from the staged file on. */
 static bool
 receive_staged_log(Replica *self, const StoreRelationship *row, ChangeLogReader *reader, const LinkStream *stream,

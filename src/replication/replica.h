@@ -60,6 +60,8 @@ bool replica_define_test(const ReplicationContext *context, const StoreRelations
 /* Puts empty overlays in place of what is there. */
 bool replica_make_overlays(const StoreRelationship *row, GError **error);
 
+/* Would a log with @header be taken now? Errors are LINK_ERROR. */
+bool     replica_check_header(Replica *self, const ChangeLogHeader *header, const ReplicaLimits *limits, GError **error);
 /* Applies one log of a first copy that comes in whole and checked logs, all of which are durable: @header and @digest of the one in @fd.
  * With the last of them the first copy is complete, as it was at @captured_usec, monotonic. Under the relationship's work or operation. */
 bool     replica_apply_first(Replica *self, const ChangeLogHeader *header, int fd, const uint8_t *digest, const char *token,

@@ -37,12 +37,18 @@ drop_plan(Member *member, Operation operation, GError **error)
     return good || service_fail(cause, error);
 }
 
-/* A start that was set for later goes with it. */
+/* A start that was set for later goes with it, and so does an export: its folder stays as it is. */
 static bool
-forget_start(Member *member, GError **error)
+forget_start(Member *member, Operation operation, GError **error)
 {
     StoreRelationship *edit = relationship_edit(member->relationship);
     edit->start_usec = 0;
+    if (operation == OPERATION_CANCEL_INITIAL) {
+        g_clear_pointer(&edit->export_folder, g_free);
+        g_clear_pointer(&edit->checkpoint, g_free);
+        g_clear_pointer(&edit->blob_hash, g_free);
+        edit->exported = false;
+    }
     return relationship_edit_end(member->relationship, edit, error);
 }
 
@@ -58,7 +64,7 @@ service_cancel_copy(Member *member, const Caller *caller, Operation operation, G
 {
     if (!relationship_begin_operation(member->relationship, operation_name(operation), error))
         return false;
-    bool good = check_state(member, operation, error) && drop_plan(member, operation, error) && forget_start(member, error) &&
+    bool good = check_state(member, operation, error) && drop_plan(member, operation, error) && forget_start(member, operation, error) &&
                 relationship_move(member->relationship, operation, error);
     if (good) {
         g_autoptr(StoreRelationship) row = relationship_row(member->relationship);

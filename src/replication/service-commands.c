@@ -180,16 +180,17 @@ replication_service_start_initial(ReplicationService *self, const Caller *caller
     if (member == NULL)
         return false;
     if (type == 2)
-        return replication_refuse(error, REPLICATION_ERROR_NOT_SUPPORTED,
-                                  "initial replication by export is not available; use type 1 (network) or 3 (seeded)");
+        start_usec = 0; /* as on Hyper-V */
     if (!check_start(start_usec, error))
         return false;
     if (!relationship_begin_operation(member->relationship, "start initial replication", error))
         return false;
-    bool good = service_plan_first_copy(member, type, error) && note_start(member, start_usec, error) &&
+    bool good = service_plan_first_copy(member, type, export_location, error) && note_start(member, start_usec, error) &&
                 relationship_move(member->relationship, OPERATION_START_INITIAL, error);
     if (good)
         *ret_job = add_copy_job(member, first_copies[type].job, first_copies[type].title, caller, start_usec);
+    if (good)
+        service_note_export(member, *ret_job);
     relationship_end_operation(member->relationship);
     service_wake_member(member);
     return good;

@@ -125,8 +125,12 @@ bool    service_leave_seed(Member *member, char **ret_word, GError **error);
 /* After it: removes what was made in the folder. */
 void    service_clean_seed(const StoreRelationship *row);
 /* service-first.c */
-/* What the first copy needs before it is started; @type as of StartReplication. By the operation that starts it. */
-bool    service_plan_first_copy(Member *member, unsigned type, GError **error);
+/* What the first copy needs before it is started; @type and @location as of StartReplication. By the operation that starts it. */
+bool    service_plan_first_copy(Member *member, unsigned type, const char *location, GError **error);
+/* What whoever started it should know at the end of its job: where an exported copy is. */
+void    service_note_export(Member *member, Job *job);
+/* Is @location, which came as @parameter, a folder on this host? */
+bool    service_check_location(const char *parameter, const char *location, GError **error);
 /* service-commands.c */
 /* The relationship of a VM that must have one; @what for the refusal. (transfer full) */
 Member *service_find_replicating(ReplicationService *self, const char *vm_uuid, const char *what, GError **error);

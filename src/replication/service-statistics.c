@@ -94,6 +94,7 @@ service_judge(Relationship *relationship, const StoreRelationship *row, const Re
         .mode = row->mode,
         .state = row->state,
         .awaits = replica_is_awaited(row),
+        .exported = primary_awaits_import(row) ? row->export_folder : NULL,
         .failure = tally_trouble(tally),
         .runs_twice = relationship_runs_twice(relationship) && (!is_replica || row->state == STATE_RECOVERED || row->state == STATE_COMMITTED),
         .last_error = last_error,

@@ -171,6 +171,9 @@ bool replication_service_modify(ReplicationService *self, const Caller *caller, 
 /* @type 1 network, 2 export, 3 seeded; @start_usec 0: now */
 bool replication_service_start_initial(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned type,
                                        const char *export_location, int64_t start_usec, Job **ret_job, GError **error);
+/* On a replica: takes its first copy from a folder that its primary exported it to. */
+bool replication_service_import_initial(ReplicationService *self, const Caller *caller, const char *vm_uuid, const char *location,
+                                        Job **ret_job, GError **error);
 /* Starts a resynchronization of a relationship that is suspended, critical or waits for one; @start_usec 0: now. */
 bool replication_service_resynchronize(ReplicationService *self, const Caller *caller, const char *vm_uuid, int64_t start_usec,
                                        Job **ret_job, GError **error);

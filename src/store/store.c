@@ -6,7 +6,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-#define SCHEMA_VERSION 8
+#define SCHEMA_VERSION 9
 
 /* What makes version n + 1 of version n; schema/store.sql is the newest. */
 static const char *const migrations[SCHEMA_VERSION] = {
@@ -23,6 +23,8 @@ static const char *const migrations[SCHEMA_VERSION] = {
     [6] = "ALTER TABLE relationship ADD COLUMN start_usec INTEGER NOT NULL DEFAULT 0;",
     [7] = "ALTER TABLE relationship ADD COLUMN guest_todo INTEGER NOT NULL DEFAULT 0;"
           "CREATE TABLE adapter (vm_uuid TEXT NOT NULL, mac TEXT NOT NULL, settings TEXT NOT NULL, PRIMARY KEY (vm_uuid, mac)) STRICT;",
+    [8] = "ALTER TABLE relationship ADD COLUMN export_folder TEXT;"
+          "ALTER TABLE relationship ADD COLUMN exported INTEGER NOT NULL DEFAULT 0;",
 };
 
 G_DEFINE_QUARK(store-error-quark, store_error)
@@ -253,7 +255,7 @@ store_relationship_copy(const StoreRelationship *other)
     *row = *other;
     char **strings[] = { &row->vm_uuid,    &row->vm_name,    &row->lineage,        &row->settings, &row->peer, &row->folder,
                          &row->checkpoint, &row->pass_token, &row->failover_point, &row->blob_hash, &row->statistics,
-                         &row->test_uuid,  &row->test_point };
+                         &row->test_uuid,  &row->test_point, &row->export_folder };
     for (size_t i = 0; i < G_N_ELEMENTS(strings); i++)
         *strings[i] = g_strdup(*strings[i]);
     return row;
@@ -266,7 +268,7 @@ store_relationship_free(StoreRelationship *row)
         return;
     char *strings[] = { row->vm_uuid,    row->vm_name,    row->lineage,        row->settings, row->peer, row->folder,
                         row->checkpoint, row->pass_token, row->failover_point, row->blob_hash, row->statistics,
-                        row->test_uuid,  row->test_point };
+                        row->test_uuid,  row->test_point, row->export_folder };
     for (size_t i = 0; i < G_N_ELEMENTS(strings); i++)
         g_free(strings[i]);
     g_free(row);
@@ -276,7 +278,7 @@ store_relationship_free(StoreRelationship *row)
     "vm_uuid, idx, mode, state, resume_state, vm_name, lineage, settings, peer, folder, initial_complete, position, " \
     "digest, applied, applied_digest, checkpoint, pass_token, resync_passes, last_kind, failed_over_kind, "            \
     "last_replication_usec, last_apply_usec, last_application_consistent_usec, bytes_sent, failover_point, blob_hash, declared_bytes, " \
-    "statistics, test_uuid, test_point, test_stage, start_usec, guest_todo"
+    "statistics, test_uuid, test_point, test_stage, start_usec, guest_todo, export_folder, exported"
 
 static gpointer
 relationship_from_row(sqlite3_stmt *s)
@@ -316,6 +318,8 @@ relationship_from_row(sqlite3_stmt *s)
     row->test_stage = (unsigned)sqlite3_column_int64(s, c++);
     row->start_usec = sqlite3_column_int64(s, c++);
     row->guest_todo = (unsigned)sqlite3_column_int64(s, c++);
+    row->export_folder = column_text(s, c++);
+    row->exported = sqlite3_column_int(s, c++) != 0;
     return row;
 }
 
@@ -331,14 +335,14 @@ store_relationship_save(Store *self, const StoreRelationship *row, GError **erro
 {
     return run(self, error,
                "INSERT OR REPLACE INTO relationship (" RELATIONSHIP_COLUMNS ") VALUES "
-               "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-               "tuuuutttttuibibttuuuiiiittitttuiu", row->vm_uuid, row->index, row->mode, row->state, row->resume_state,
+               "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+               "tuuuutttttuibibttuuuiiiittitttuiutu", row->vm_uuid, row->index, row->mode, row->state, row->resume_state,
                row->vm_name, row->lineage, row->settings, row->peer, row->folder, (unsigned)row->initial_complete,
                (int64_t)row->position, row->digest, (int64_t)row->applied, row->applied_digest, row->checkpoint,
                row->pass_token, row->resync_passes, row->last_kind, row->failed_over_kind, row->last_replication_usec,
                row->last_apply_usec, row->last_application_consistent_usec, (int64_t)row->bytes_sent,
                row->failover_point, row->blob_hash, (int64_t)row->declared_bytes, row->statistics, row->test_uuid,
-               row->test_point, row->test_stage, row->start_usec, row->guest_todo);
+               row->test_point, row->test_stage, row->start_usec, row->guest_todo, row->export_folder, (unsigned)row->exported);
 }
 
 static const char unfinished_insert[] = "INSERT OR REPLACE INTO unfinished (vm_uuid, folder, token) VALUES (?,?,?)";

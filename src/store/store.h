@@ -51,6 +51,8 @@ typedef struct {
     char    *test_uuid;       /* replica: the VM of a test failover; NULL: there is none */
     char    *test_point;      /* id of the point that it is of; NULL latest */
     unsigned test_stage;      /* TestStage */
+    char    *export_folder;   /* primary: where the first copy goes instead of over the link; NULL: over the link */
+    bool     exported;        /* it is there whole, and its import has not been seen yet */
     int64_t  start_usec;      /* primary: UTC, when the copy that was asked for begins; 0: at once */
     unsigned guest_todo;      /* replica: VMs of it, as GuestTodo, whose guests get their addresses when they run */
 } StoreRelationship;

@@ -177,6 +177,7 @@ make_version_1(const char *path)
                                  "ALTER TABLE relationship DROP COLUMN test_uuid; ALTER TABLE relationship DROP COLUMN test_point;"
                                  "ALTER TABLE relationship DROP COLUMN test_stage; ALTER TABLE relationship DROP COLUMN start_usec;"
                                  "ALTER TABLE relationship DROP COLUMN guest_todo; DROP TABLE adapter;"
+                                 "ALTER TABLE relationship DROP COLUMN export_folder; ALTER TABLE relationship DROP COLUMN exported;"
                                  "DROP TRIGGER replica_finished; DROP TABLE unfinished;"
                                  "INSERT INTO point VALUES ('p', 'vm', 7, 1, 1, 0, 99); PRAGMA user_version=1;",
                                  NULL, NULL, NULL), ==, SQLITE_OK);

@@ -14,7 +14,7 @@ import tap  # noqa: E402
 from relay import Relay  # noqa: E402
 
 BUILD = sys.argv[1]
-INVALID_PARAMETER, INVALID_STATE, NOT_SUPPORTED = 32773, 32775, 32770
+FAILED, ACCESS_DENIED, INVALID_PARAMETER, INVALID_STATE, FILE_NOT_FOUND = 32768, 32769, 32773, 32775, 32779
 AS_REPLICA = 2
 NETWORK, EXPORT, SEEDED = 1, 2, 3
 MIB = 2**20
@@ -62,6 +62,16 @@ def copy_guest(guest, host):
 def is_equal(left, right):
     done = subprocess.run(["qemu-img", "compare", "-U", left, right], check=False, capture_output=True, text=True)
     return done.returncode == 0
+
+
+def read(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def replica_images(host, uuid):
+    folder = os.path.join(host.storage, uuid, "disks")
+    return [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
 
 
 def power_off(host, uuid):
@@ -139,6 +149,102 @@ def test_a_seed_takes_only_what_differs():
         power_off(primary, uuid)
         hosts.wait_for(lambda: all(map(is_equal, guest.disks, images)), "the images to be equal")
         primary.power(uuid, hosts.POWER_ON)
+        check_failover(primary, replica, uuid)
+
+
+@contextlib.contextmanager
+def exporting_pair(mib=32):
+    """(primary, replica, guest, folder for exports, relay): a VM that runs, its replication enabled, its first copy not begun."""
+    with hosts.Site(BUILD) as site:
+        primary, replica = site.host("p"), site.host("r")
+        guest = primary.add_guest(sizes=(mib * MIB, mib * MIB), slots=mib // 2)
+        for disk in guest.disks:
+            fill(disk, mib)
+        location = os.path.join(site.folder, "export")
+        os.mkdir(location)
+        primary.start()
+        replica.start()
+        replica.enable_server("p")
+        relay = Relay(replica.port())
+        try:
+            primary.power(guest.uuid, hosts.POWER_ON)
+            primary.serial().wait_number(32)
+            create(primary, guest.uuid, replica, relay)
+            yield primary, replica, guest, location, relay
+        finally:
+            relay.close()
+
+
+def import_copy(host, uuid, folder, want=hosts.JOB_STARTED, timeout=120):
+    return host.call("ImportInitialReplica", want, timeout, ComputerSystem=host.vm_epr(uuid), InitialReplicationImportLocation=folder)
+
+
+def failed_import(host, uuid, folder, word):
+    try:
+        result = import_copy(host, uuid, folder, want=(hosts.JOB_STARTED, INVALID_PARAMETER, INVALID_STATE, FILE_NOT_FOUND))
+        text = result.message
+        assert result.return_value != hosts.JOB_STARTED, "it was imported"
+    except hosts.JobFailed as error:
+        text = str(error)
+    assert word in text, text
+    assert host.state(uuid) == hosts.WAITING_INITIAL
+
+
+def test_a_folder_brings_the_first_copy():
+    with exporting_pair() as (primary, replica, guest, location, relay):
+        uuid = guest.uuid
+        for folder, code in ((None, INVALID_PARAMETER), ("export", INVALID_PARAMETER), (location + "/none", FILE_NOT_FOUND),
+                             (guest.disks[0], INVALID_PARAMETER), ("/proc", None)):
+            result = start(primary, uuid, EXPORT, want=(INVALID_PARAMETER, FILE_NOT_FOUND, ACCESS_DENIED, FAILED), folder=folder)
+            assert code in (None, result.return_value), (folder, result.return_value, result.message)
+            assert "InitialReplicationExportLocation" in result.message, result.message
+            assert primary.state(uuid) == hosts.READY
+        assert start(primary, uuid, SEEDED, want=INVALID_STATE).message.count("as-replica") == 1
+        sent = relay.forward_bytes
+        start(primary, uuid, EXPORT, folder=location)
+        assert relay.forward_bytes - sent < MIB, "it went over the link"
+        assert primary.state(uuid) == hosts.WAITING_INITIAL
+        (name,) = os.listdir(location)
+        assert name.startswith("ledger_"), name
+        folder = os.path.join(location, name)
+        assert "import-initial" in primary.health_issues(uuid) and folder in primary.health_issues(uuid)
+        written = primary.serial().reached()
+        primary.serial().wait_number(written + 20)
+        primary.restart()
+
+        import_copy(replica, uuid, None, INVALID_PARAMETER)
+        import_copy(replica, uuid, name, INVALID_PARAMETER)
+        import_copy(replica, uuid, location + "/none", FILE_NOT_FOUND)
+        failed_import(replica, uuid, location, "NAME_GUID")
+        failed_import(primary, uuid, folder, "replica")
+        # Brought in part, or damaged on the way
+        copy = os.path.join(location, "copy")
+        shutil.copytree(folder, copy)
+        logs = sorted(part for part in os.listdir(copy) if part.endswith(".log"))
+        with open(os.path.join(copy, logs[0]), "r+b") as file:
+            file.seek(os.path.getsize(file.name) // 2)
+            byte = file.read(1)
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([byte[0] ^ 1]))
+        before = [read(path) for path in replica_images(replica, uuid)]
+        failed_import(replica, uuid, copy, "damaged")
+        os.unlink(os.path.join(copy, logs[-1]))
+        failed_import(replica, uuid, copy, "damaged")
+        with open(os.path.join(copy, "first-copy"), "r+", encoding="utf-8") as file:
+            text = file.read().replace("complete", "compleat")
+            file.seek(0)
+            file.write(text)
+        failed_import(replica, uuid, copy, "damaged")
+        assert [read(path) for path in replica_images(replica, uuid)] == before, "something was written"
+
+        sent = relay.forward_bytes
+        import_copy(replica, uuid, folder)
+        replica.wait_state(uuid, hosts.REPLICATING)
+        primary.wait_state(uuid, hosts.REPLICATING)
+        import_copy(replica, uuid, folder, INVALID_STATE)
+        replica.wait_replication(uuid, 2)
+        assert relay.forward_bytes - sent < 12 * MIB, "the disks went over the link"
+        assert not any("resynchronization" in line for line in primary.log_lines()), "the changes since the export were lost track of"
         check_failover(primary, replica, uuid)
 
 
