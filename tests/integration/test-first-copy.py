@@ -11,13 +11,17 @@ import xml.etree.ElementTree as ET
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import hosts  # noqa: E402
 import tap  # noqa: E402
+from mortal import Mortal  # noqa: E402
 from relay import Relay  # noqa: E402
 
 BUILD = sys.argv[1]
-FAILED, ACCESS_DENIED, INVALID_PARAMETER, INVALID_STATE, FILE_NOT_FOUND = 32768, 32769, 32773, 32775, 32779
-AS_REPLICA = 2
+FAILED, ACCESS_DENIED, NOT_SUPPORTED, INVALID_PARAMETER, INVALID_STATE, FILE_NOT_FOUND = 32768, 32769, 32770, 32773, 32775, 32779
+AS_REPLICA, CANCEL_INITIAL = 2, 1
 NETWORK, EXPORT, SEEDED = 1, 2, 3
 MIB = 2**20
+# The durable step at which a host dies
+EXPORT_DEATHS = [int(step) for step in os.environ.get("VR_TEST_EXPORT_DEATHS", "3 9 16 24 31").split()]
+IMPORT_DEATHS = [int(step) for step in os.environ.get("VR_TEST_IMPORT_DEATHS", "2 6 10 14").split()]
 
 
 def start(host, uuid, kind, want=hosts.JOB_STARTED, folder=None, timeout=120):
@@ -152,6 +156,135 @@ def test_a_seed_takes_only_what_differs():
         check_failover(primary, replica, uuid)
 
 
+def definition(host):
+    """What a guest has of the definition."""
+    return [ET.tostring(part) for part in host.domain_xml().getroot().iterfind("devices/*") if part.tag in ("disk", "serial")]
+
+
+def some_passed(relay, enough=MIB):
+    start_bytes = relay.forward_bytes
+    hosts.wait_for(lambda: relay.forward_bytes > start_bytes + enough, "some of the copy")
+
+
+def die_and_live(host):
+    host.kill()
+    host.release()
+    host.start()
+
+
+def remove(host, uuid):
+    """What its job says at its end."""
+    result = host.call("RemoveReplicationRelationship", ComputerSystem=host.vm_epr(uuid))
+    return host.api.get(result.job)["JobStatus"]
+
+
+def test_a_seed_that_breaks_off():
+    with seeded_pair(rate=2 * MIB, mib=32) as (primary, replica, guest, images, relay):
+        uuid, before = guest.uuid, definition(replica)
+        replica.stop()
+        for image in images:
+            subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", image, str(32 * MIB)], check=True)  # all differs
+        replica.start()
+        replica.change_state(uuid, AS_REPLICA)
+        create(primary, uuid, replica, relay)
+        # The primary does not want it any more
+        remove(primary, uuid)
+        hosts.wait_for(lambda: replica.vm(uuid).number("ReplicationMode") == hosts.MODE_NONE, "the VM to be its own again")
+        assert definition(replica) == before and not os.listdir(replica.storage), os.listdir(replica.storage)
+
+        replica.change_state(uuid, AS_REPLICA)
+        create(primary, uuid, replica, relay)
+        begin(primary, uuid, SEEDED)
+        some_passed(relay)
+        die_and_live(replica)
+        some_passed(relay)
+        die_and_live(primary)
+        some_passed(relay)
+        # It ends in the middle on the replica's side: nothing is said that is not so
+        hosts.wait_for(lambda: any("changed" in name for name in os.listdir(os.path.join(replica.storage, uuid, "reversed"))),
+                       "a pass to be written", 60)
+        replica.call("InitiateFailover", INVALID_STATE, ComputerSystem=replica.vm_epr(uuid), SnapshotSettingData=None)
+        word = remove(replica, uuid)
+        assert "images were changed" in word, word
+        assert definition(replica) == before and not os.listdir(replica.storage)
+        remove(primary, uuid)
+
+        replica.change_state(uuid, AS_REPLICA)
+        relay.rate = None
+        create(primary, uuid, replica, relay)
+        start(primary, uuid, SEEDED)
+        replica.wait_state(uuid, hosts.REPLICATING)
+        check_failover(primary, replica, uuid)
+
+
+def test_what_cannot_be_a_seed():
+    with hosts.Site(BUILD) as site:
+        primary, replica = site.host("p"), site.host("r")
+        guest = primary.add_guest(sizes=(16 * MIB, 16 * MIB))
+        uuid, images = guest.uuid, copy_guest(guest, replica)
+        spare = [image + ".spare" for image in images]
+        for image, kept in zip(images, spare, strict=True):
+            shutil.copy(image, kept)
+        before = definition(replica)
+
+        def again():
+            for image, kept in zip(images, spare, strict=True):
+                shutil.copy(kept, image)
+
+        def run(*words):
+            subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+
+        def refused(word):
+            """By its host, as soon as it is said."""
+            replica.start()
+            result = replica.change_state(uuid, AS_REPLICA, want=(NOT_SUPPORTED, INVALID_STATE))
+            assert word in result.message, result.message
+            assert replica.vm(uuid).number("ReplicationMode") == hosts.MODE_NONE
+            replica.stop()
+            again()
+
+        base = images[0] + ".base"
+        os.rename(images[0], base)
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", images[0])
+        refused("overlay")
+        run("qemu-img", "snapshot", "-c", "old", images[1])
+        refused("holds snapshots")
+        replica.virsh("snapshot-create", "ledger")
+        refused("virsh snapshot-delete")
+        replica.virsh("snapshot-delete", "ledger", "--current", "--metadata")
+        replica.start()
+        replica.power(uuid, hosts.POWER_ON)
+        assert "shut it down" in replica.change_state(uuid, AS_REPLICA, want=INVALID_STATE).message
+        power_off(replica, uuid)
+        replica.stop()
+        again()
+
+        # By what the primary offers
+        replica.start()
+        primary.start()
+        replica.enable_server("p")
+        replica.change_state(uuid, AS_REPLICA)
+        for change, word in (((lambda: run("qemu-img", "resize", "-q", "-f", "qcow2", images[1], "+1M")), "qemu-img resize"),
+                             ((lambda: run("qemu-img", "snapshot", "-c", "old", images[1])), "holds snapshots")):
+            change()
+            try:
+                primary.create_relationship(uuid, replica)
+            except hosts.JobFailed as error:
+                assert word in str(error), error
+            else:
+                raise AssertionError(f"{word}: it was taken")
+            again()
+        try:
+            primary.create_relationship(uuid, replica, IncludedDisks=[f"Microsoft:{uuid.upper()}\\vda"])
+        except hosts.JobFailed as error:
+            assert "other disks" in str(error), error
+        else:
+            raise AssertionError("it was taken with other disks")
+        assert definition(replica) == before and replica.state(uuid) == hosts.WAITING_INITIAL and not os.listdir(replica.storage)
+        primary.create_relationship(uuid, replica)
+        assert definition(replica) != before
+
+
 @contextlib.contextmanager
 def exporting_pair(mib=32):
     """(primary, replica, guest, folder for exports, relay): a VM that runs, its replication enabled, its first copy not begun."""
@@ -245,6 +378,53 @@ def test_a_folder_brings_the_first_copy():
         replica.wait_replication(uuid, 2)
         assert relay.forward_bytes - sent < 12 * MIB, "the disks went over the link"
         assert not any("resynchronization" in line for line in primary.log_lines()), "the changes since the export were lost track of"
+        check_failover(primary, replica, uuid)
+
+
+def dies(mortal, step, act):
+    """Does the daemon die at that step of what @act asks for?"""
+    mortal.arm(step)
+    try:
+        act()
+    except Exception:  # whatever it is that the caller sees of it
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            mortal.host.process.wait(5)
+    return mortal.has_died()
+
+
+def test_deaths_in_an_export_and_an_import():
+    with exporting_pair() as (primary, replica, guest, location, _):
+        uuid, mortals = guest.uuid, {host: Mortal(host, BUILD) for host in (primary, replica)}
+        for host in mortals:
+            host.restart()
+        deaths = 0
+        for step in EXPORT_DEATHS:
+            for name in os.listdir(location):
+                shutil.rmtree(os.path.join(location, name))
+            died = dies(mortals[primary], step, lambda: start(primary, uuid, EXPORT, folder=location))
+            deaths += died
+            for name in os.listdir(location) if died else ():
+                failed_import(replica, uuid, os.path.join(location, name), "")
+            if died:
+                primary.release()
+                primary.start()
+            if primary.state(uuid) == hosts.READY:
+                start(primary, uuid, EXPORT, folder=location)
+            hosts.wait_for(lambda: "import-initial" in primary.health_issues(uuid), "the end of the export")
+            if step != EXPORT_DEATHS[-1]:
+                primary.change_state(uuid, CANCEL_INITIAL)
+        folders = [os.path.join(location, name) for name in os.listdir(location)]
+        folder = next(path for path in folders if path in primary.health_issues(uuid))
+        for step in IMPORT_DEATHS:
+            if dies(mortals[replica], step, lambda: import_copy(replica, uuid, folder)):
+                deaths += 1
+                replica.release()
+                replica.start()
+        if replica.state(uuid) == hosts.WAITING_INITIAL:
+            import_copy(replica, uuid, folder)
+        assert deaths > 4, f"{deaths} deaths only"
+        primary.wait_state(uuid, hosts.REPLICATING)
+        replica.wait_state(uuid, hosts.REPLICATING)
         check_failover(primary, replica, uuid)
 
 

@@ -13,6 +13,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import hosts  # noqa: E402
 import tap  # noqa: E402
+from mortal import Mortal  # noqa: E402
 from wsman_client import EmbeddedInstance  # noqa: E402
 
 BUILD = sys.argv[1]
@@ -24,30 +25,6 @@ GRAIN = 64 * 1024
 # the turn that is asked for again.
 DEATHS = [(int(first), int(second or 0)) for first, _, second in
           (word.partition("+") for word in os.environ.get("VR_TEST_DEATHS", "30 61 64 66+3 68+6 75+9 79").split())]
-
-
-class Mortal:
-    """Makes a host's daemon die at a step of its own."""
-
-    def __init__(self, host):
-        self.host = host
-        self.file = os.path.join(host.folder, "die-at")
-        environment = dict(host.environment(), VR_DIE_FILE=self.file,
-                           LD_PRELOAD=os.path.join(os.path.abspath(BUILD), "tests/integration/libdie-at-step.so"))
-        environment["ASAN_OPTIONS"] = environment.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
-        host.environment = lambda: environment
-
-    def arm(self, step):
-        with open(self.file + ".new", "w", encoding="ascii") as file:
-            file.write(str(step))
-        os.rename(self.file + ".new", self.file)
-
-    def has_died(self):
-        os.unlink(self.file)
-        if self.host.process.poll() is None:
-            return False
-        self.host.process = None
-        return True
 
 
 def io(path, *commands):
@@ -139,7 +116,7 @@ def pair_that_is_off():
             file.write(bytes(4096))
         for path in guest.disks:
             put_on_backing_file(path)
-        mortals = {host: Mortal(host) for host in (primary, replica)}
+        mortals = {host: Mortal(host, BUILD) for host in (primary, replica)}
         for host, other in ((primary, "r"), (replica, "p")):
             host.start()
             host.enable_server(other)
