@@ -15,6 +15,7 @@ _virt_replica_options() {
     import-initial | suspend | resume | cancel | resync | remove | planned-failover | prepare | revert | commit | as-replica | start | test-end) echo --detach ;;
     reverse) echo --to --port --detach ;;
     planned-failover) echo --replica --replica-ca --to --port --timeout --no-start --no-reverse --dry-run ;;
+    failover-network) echo --adapter --ip --gateway --dns --dhcp --clear --test-network --json ;;
     failover | test) echo --point --at --start --detach ;;
     stop) echo --force --timeout --detach ;;
     shutdown) echo --timeout --detach ;;
@@ -25,7 +26,7 @@ _virt_replica_options() {
 
 _virt_replica() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command= connect=() i
-    local commands="list status statistics points jobs enable modify start-initial import-initial suspend resume cancel resync remove planned-failover prepare failover test test-end revert commit reverse as-replica start stop shutdown
+    local commands="list status statistics points jobs enable modify start-initial import-initial suspend resume cancel resync remove planned-failover prepare failover failover-network test test-end revert commit reverse as-replica start stop shutdown
         server authorize unauthorize entries version"
     local common="--connect --ca --quiet --help"
 
@@ -47,7 +48,7 @@ _virt_replica() {
         mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$current")
     else
         case $command in
-        status | statistics | points | enable | modify | start-initial | import-initial | suspend | resume | cancel | resync | remove | planned-failover | prepare | failover | test | test-end | revert | commit | reverse | as-replica | start | stop | shutdown)
+        status | statistics | points | enable | modify | start-initial | import-initial | suspend | resume | cancel | resync | remove | planned-failover | prepare | failover | failover-network | test | test-end | revert | commit | reverse | as-replica | start | stop | shutdown)
             mapfile -t COMPREPLY < <(compgen -W "$(_virt_replica_vms "${connect[@]}")" -- "$current") ;;
         esac
     fi

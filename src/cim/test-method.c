@@ -676,6 +676,33 @@ test_network_adapters(Fixture *fixture, const void *data)
     assert_refused(fixture, REPLICATION_ERROR_INVALID_PARAMETER);
 }
 
+#define MANAGEMENT "Msvm_VirtualSystemManagementService"
+#define CONNECTION(id, body) \
+    "<INSTANCE CLASSNAME=\"Msvm_EthernetPortAllocationSettingData\">" PROPERTY("InstanceID", id) body "</INSTANCE>"
+
+static void
+test_networks_of_tests(Fixture *fixture, const void *data)
+{
+    static const char *const wrong[] = {
+        "", CONNECTION("Microsoft:" TEST_PRIMARY "\\52540000000A", ""), CONNECTION("Microsoft:" TEST_PRIMARY "\\52540000000A\\D", ""),
+        CONNECTION("Microsoft:99999999-aaaa-4111-8111-111111111111\\52540000000A\\C", ""),
+    };
+
+    INVOKE(MANAGEMENT, "ModifyResourceSettings", "ResourceSettings",
+           CONNECTION("Microsoft:" TEST_REPLICA "\\52540000000A\\C", PROPERTY("TestReplicaSwitchName", "isolated")));
+    g_assert_cmpuint(fixture->code, ==, 0);
+    assert_call(fixture, "set-test-network", TEST_REPLICA);
+    g_assert_cmpstr(test_service_last_call(fixture->service)->text, ==, TEST_MAC_1 " isolated -");
+    g_assert_cmpuint(out(fixture, "ResultingResourceSettings")->v.items->len, ==, 1);
+    INVOKE(MANAGEMENT, "ModifyResourceSettings", "ResourceSettings",
+           "<INSTANCE CLASSNAME=\"Msvm_StorageAllocationSettingData\">" PROPERTY("InstanceID", "Microsoft:" TEST_REPLICA "\\vda") "</INSTANCE>");
+    assert_refused(fixture, REPLICATION_ERROR_NOT_SUPPORTED);
+    for (unsigned i = 0; i < G_N_ELEMENTS(wrong); i++) {
+        INVOKE(MANAGEMENT, "ModifyResourceSettings", "ResourceSettings", wrong[i]);
+        assert_refused(fixture, REPLICATION_ERROR_INVALID_PARAMETER);
+    }
+}
+
 static const struct { const char *vm, *text; uint32_t code; } adapter_refusals[] = {
     { VM(TEST_PRIMARY), ADAPTER("52540000000A", LIST("IPAddresses", "")), REPLICATION_ERROR_INVALID_PARAMETER },
     { VM(TEST_PRIMARY), ADAPTER("52540000000A", PROPERTY("DHCPEnabled", "FALSE")), REPLICATION_ERROR_INVALID_PARAMETER },
@@ -759,6 +786,7 @@ main(int argc, char **argv)
         { "/method/test-connection", test_connection }, { "/method/job-methods", test_job_methods }, { "/method/failed-job-as-instance", test_failed_job_as_instance },
         { "/method/statistics", test_statistics },
         { "/method/network-adapters", test_network_adapters }, { "/method/network-adapter-refusals", test_network_adapter_refusals },
+        { "/method/networks-of-tests", test_networks_of_tests },
         { "/method/roles", test_roles }, { "/method/not-supported", test_not_supported },
         { "/method/rows-match-the-classes", test_rows_match_the_classes },
         { "/method/wrong-arguments-are-faults", test_wrong_arguments_are_faults },

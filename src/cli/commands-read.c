@@ -1,5 +1,6 @@
 #include "cli/commands.h"
 
+#include "cli/adapters.h"
 #include "cli/output.h"
 #include "cli/point.h"
 #include "cli/session.h"
@@ -208,8 +209,35 @@ issue_fields(const GPtrArray *issues)
 }
 
 static void
+adapter_fields(const GPtrArray *adapters)
+{
+    for (guint i = 0; i < adapters->len; i++) {
+        g_autofree char *addresses = adapters_addresses(adapters->pdata[i]);
+        g_autofree char *text = addresses == NULL ? NULL : g_strdup_printf("%s: %s", wsman_instance_text(adapters->pdata[i], "ElementName"),
+                                                                           addresses);
+
+        if (text != NULL)
+            output_field("After a failover", text);
+    }
+}
+
+static void
+json_adapters(JsonBuilder *builder, const GPtrArray *adapters)
+{
+    json_builder_set_member_name(builder, "failover_network");
+    json_builder_begin_array(builder);
+    for (guint i = 0; i < adapters->len; i++) {
+        json_builder_begin_object(builder);
+        output_json_string(builder, "mac", wsman_instance_text(adapters->pdata[i], "ElementName"));
+        adapters_json(builder, adapters->pdata[i]);
+        json_builder_end_object(builder);
+    }
+    json_builder_end_array(builder);
+}
+
+static void
 status_text(const SessionVm *vm, const WsmanInstance *relationship, const WsmanInstance *settings, const GPtrArray *points,
-            const GPtrArray *issues)
+            const GPtrArray *issues, const GPtrArray *adapters)
 {
     uint64_t mode = wsman_instance_number(vm->system, "ReplicationMode", 0);
     g_autofree char *lag = lag_text(relationship);
@@ -228,6 +256,7 @@ status_text(const SessionVm *vm, const WsmanInstance *relationship, const WsmanI
     if (points != NULL)
         status_replica_fields(relationship, points);
     status_settings_fields(settings);
+    adapter_fields(adapters);
 }
 
 static void
@@ -244,7 +273,7 @@ json_settings(JsonBuilder *builder, const WsmanInstance *settings)
 
 static void
 status_json(const SessionVm *vm, const WsmanInstance *relationship, const WsmanInstance *settings, const GPtrArray *points,
-            const GPtrArray *issues)
+            const GPtrArray *issues, const GPtrArray *adapters)
 {
     g_autoptr(JsonBuilder) builder = json_builder_new();
     uint64_t kind = wsman_instance_number(relationship, "FailedOverReplicationType", 0);
@@ -256,6 +285,7 @@ status_json(const SessionVm *vm, const WsmanInstance *relationship, const WsmanI
     json_named(builder, "failed_over_to", kind, value_point_kind(kind));
     json_settings(builder, settings);
     output_json_strings(builder, "health_issues", issues);
+    json_adapters(builder, adapters);
     json_builder_end_object(builder);
     output_json_print(builder);
 }
@@ -266,7 +296,7 @@ command_status(Session *session, const CommandLine *line, GError **error)
     g_autoptr(SessionVm) vm = session_find_vm(session, command_line_word(line, 0), error);
     g_autoptr(WsmanInstance) relationship = vm != NULL ? session_relationship(session, vm, error) : NULL;
     g_autoptr(WsmanInstance) settings = relationship != NULL ? session_settings(session, vm, error) : NULL;
-    g_autoptr(GPtrArray) points = NULL, issues = NULL;
+    g_autoptr(GPtrArray) points = NULL, issues = NULL, adapters = NULL;
     g_autoptr(WsmanInstance) statistics = NULL;
     uint64_t mode;
 
@@ -277,15 +307,18 @@ command_status(Session *session, const CommandLine *line, GError **error)
         statistics = session_statistics(session, vm, &issues, NULL); /* status is more than that: shown without, if need be */
     if (issues == NULL)
         issues = g_ptr_array_new();
+    adapters = session_adapters(session, vm, "Msvm_FailoverNetworkAdapterSettingData", NULL); /* likewise */
+    if (adapters == NULL)
+        adapters = g_ptr_array_new();
     if (mode == 2 || mode == 4) {
         points = session_points(session, vm, error);
         if (points == NULL)
             return false;
     }
     if (command_line_switch(line, "json"))
-        status_json(vm, relationship, settings, points, issues);
+        status_json(vm, relationship, settings, points, issues, adapters);
     else
-        status_text(vm, relationship, settings, points, issues);
+        status_text(vm, relationship, settings, points, issues, adapters);
     return true;
 }
 

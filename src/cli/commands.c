@@ -80,6 +80,17 @@ static const CommandOption failover_options[] = {
     { NULL },
 };
 
+static const CommandOption network_options[] = {
+    { "adapter", 0, "ADAPTER", "which one, by its number or MAC address; needed where there are several" },
+    { "ip", 0, "LIST", "its addresses: 10.0.0.5/24,fd00::5/64" },
+    { "gateway", 0, "LIST", "its gateways: 10.0.0.1,fe80::1" },
+    { "dns", 0, "LIST", "its name servers" },
+    { "dhcp", 0, NULL, "IPv4 by DHCP" },
+    { "clear", 0, NULL, "let the guest keep what it has" },
+    { "test-network", 0, "NETWORK", "where the VM of a test is connected: a network of libvirt, or bridge/NAME; 'none' for nowhere" },
+    { NULL },
+};
+
 static const CommandOption stop_options[] = {
     { "force", 0, NULL, "cut the power, do not ask the guest" },
     { NULL },
@@ -150,7 +161,9 @@ static const Command table[] = {
       command_prepare },
     { "failover", "VM", 1, 1, "Fail a replica over, to its latest or to an older recovery point.",
       OPTIONS(failover_options, detach_options), command_failover },
-    { "test", "VM", 1, 1, "Make a second VM of a recovery point, without network, to try it out; replication goes on.",
+    { "failover-network", "VM", 1, 1, "Show or set the addresses that the guest gets after a failover, and the network of tests.",
+      OPTIONS(network_options, json_options), command_failover_network },
+    { "test", "VM", 1, 1, "Make a second VM of a recovery point, to try it out beside; replication goes on.",
       OPTIONS(failover_options, detach_options), command_test },
     { "test-end", "VM", 1, 1, "End the test of a replica: its second VM is turned off and removed.", WORKING,
       command_test_end },

@@ -10,7 +10,7 @@ extern const CommandOption command_common_options[];
 const Command *commands_table(void);
 const Command *commands_find(const char *name); /* NULL when there is none */
 
-/* The functions behind the rows: commands-read.c only reads, commands-statistics.c measures, commands-vm.c changes VMs, commands-server.c the server. */
+/* The functions behind the rows: commands-read.c only reads, commands-statistics.c measures, commands-network.c sets addresses, commands-vm.c changes VMs, commands-server.c the server. */
 bool command_list(Session *session, const CommandLine *line, GError **error);
 bool command_status(Session *session, const CommandLine *line, GError **error);
 bool command_statistics(Session *session, const CommandLine *line, GError **error);
@@ -28,6 +28,7 @@ bool command_resync(Session *session, const CommandLine *line, GError **error);
 bool command_resume(Session *session, const CommandLine *line, GError **error);
 bool command_remove(Session *session, const CommandLine *line, GError **error);
 bool command_failover(Session *session, const CommandLine *line, GError **error);
+bool command_failover_network(Session *session, const CommandLine *line, GError **error);
 bool command_test(Session *session, const CommandLine *line, GError **error);
 bool command_test_end(Session *session, const CommandLine *line, GError **error);
 bool command_commit(Session *session, const CommandLine *line, GError **error);

@@ -254,3 +254,11 @@ session_points(Session *self, const SessionVm *vm, GError **error)
         g_ptr_array_sort(points, compare_points);
     return points;
 }
+
+GPtrArray *
+session_adapters(Session *self, const SessionVm *vm, const char *class_name, GError **error)
+{
+    g_autofree char *wql = g_strdup_printf("SELECT * FROM %s WHERE InstanceID LIKE 'Microsoft:%s%%'", class_name, vm->uuid);
+
+    return wsman_client_enumerate(self->client, class_name, wql, error);
+}

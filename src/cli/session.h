@@ -38,6 +38,9 @@ WsmanInstance *session_settings(Session *self, const SessionVm *vm, GError **err
 /* Recovery points of a replica, Msvm_VirtualSystemSettingData, oldest first. */
 GPtrArray     *session_points(Session *self, const SessionVm *vm, GError **error);
 
+/* Of the network adapters of a VM the instances of one class. */
+GPtrArray     *session_adapters(Session *self, const SessionVm *vm, const char *class_name, GError **error);
+
 /* ---- methods and jobs ---- */
 typedef enum { CALL_FAILED, CALL_DONE, CALL_DETACHED } CallResult;
 

@@ -6,6 +6,7 @@
 
 #include "replication/context.h"
 #include "util/reach.h"
+#include "virt/virt.h"
 
 typedef enum { KEY_TEXT, KEY_PATH, KEY_NUMBER, KEY_PORT, KEY_SIZE, KEY_LEVEL, KEY_STALE } KeyKind;
 
@@ -45,6 +46,8 @@ static const struct {
     KEY("log", "level", KEY_LEVEL, log_level, "notice"),
 #undef KEY
 };
+
+#define NETWORK_MAP "network-map" /* the group whose keys are names of networks */
 
 #define SCRATCH_MIN (16ull * 1024 * 1024) /* bytes; below it no capture gets through */
 
@@ -134,6 +137,8 @@ take(Config *self, size_t i, const char *value, GError **error)
 static bool
 is_known(const char *group, const char *name)
 {
+    if (strcmp(group, NETWORK_MAP) == 0)
+        return true;
     for (size_t i = 0; i < G_N_ELEMENTS(keys); i++) {
         if (g_strcmp0(keys[i].group, group) == 0 && (name == NULL || g_strcmp0(keys[i].name, name) == 0))
             return true;
@@ -181,6 +186,31 @@ read_keys(Config *self, GKeyFile *file, GError **error)
     return true;
 }
 
+/* "network/NAME" for a bare name; (transfer full) */
+static char *
+full_network(const char *name)
+{
+    return strchr(name, '/') != NULL ? g_strdup(name) : g_strconcat("network/", name, NULL);
+}
+
+static bool
+read_network_map(Config *self, GKeyFile *file, GError **error)
+{
+    g_auto(GStrv) names = g_key_file_get_keys(file, NETWORK_MAP, NULL, NULL);
+    self->network_map = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    for (char **name = names; name != NULL && *name != NULL; name++) {
+        g_autofree char *value = g_key_file_get_string(file, NETWORK_MAP, *name, NULL);
+        bool all = strcmp(*name, "*") == 0;
+        if (value == NULL || (!all && !virt_network_is_valid(*name)))
+            return bad(error, NETWORK_MAP, *name, value != NULL ? value : "", "a key network/NAME, bridge/NAME or *");
+        g_strstrip(value);
+        if (!virt_network_is_valid(value))
+            return bad(error, NETWORK_MAP, *name, value, "network/NAME or bridge/NAME of this host, or none");
+        g_hash_table_insert(self->network_map, all ? g_strdup(*name) : full_network(*name), g_steal_pointer(&value));
+    }
+    return true;
+}
+
 static bool
 is_system_uri(const char *uri)
 {
@@ -206,7 +236,7 @@ config_load(const char *path, GError **error)
     g_autoptr(GKeyFile) file = g_key_file_new();
     g_autoptr(Config) self = g_new0(Config, 1);
     if (!g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, error) || !refuse_unknown(file, error) ||
-        !read_keys(self, file, error)) {
+        !read_keys(self, file, error) || !read_network_map(self, file, error)) {
         g_prefix_error(error, "configuration '%s': ", path);
         return NULL;
     }
@@ -261,5 +291,7 @@ config_free(Config *self)
         if (keys[i].kind == KEY_TEXT || keys[i].kind == KEY_PATH)
             g_free(*(char **)(void *)((char *)self + keys[i].offset));
     }
+    if (self->network_map != NULL)
+        g_hash_table_unref(self->network_map);
     g_free(self);
 }

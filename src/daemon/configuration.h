@@ -24,6 +24,7 @@ typedef struct {
     unsigned workers;
     unsigned stale_action; /* a StaleAction */
     char    *fence_command, *fence_waived; /* (nullable) */
+    GHashTable *network_map;    /* VirtRebuild.network_map; empty without the group */
     char    *api_socket, *api_group;
     char    *api_address;
     unsigned api_https_port;    /* 0 with api_https: a free one */

@@ -70,6 +70,7 @@ service_config(const Config *config, Ports *ports)
         .key_file = config->key,
         .fence_command = config->fence_command,
         .fence_waived = config->fence_waived,
+        .network_map = config->network_map,
         .stale_action = config->stale_action,
         .workers = config->workers,
         .port_changed = ports != NULL ? port_changed : NULL,

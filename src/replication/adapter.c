@@ -320,3 +320,18 @@ adapter_from_json(const char *mac, const char *json, GError **error)
         *(char **)((char *)self + texts[i].offset) = g_strdup(json_object_get_string_member_with_default(object, texts[i].name, NULL));
     return self;
 }
+
+GPtrArray *
+adapters_stored(Store *store, const char *vm_uuid, GError **error)
+{
+    g_autoptr(GPtrArray) rows = store_adapters(store, vm_uuid, error);
+    g_autoptr(GPtrArray) adapters = g_ptr_array_new_with_free_func((GDestroyNotify)adapter_view_free);
+    for (guint i = 0; rows != NULL && i < rows->len; i++) {
+        const StoreAdapter *row = g_ptr_array_index(rows, i);
+        AdapterView *adapter = adapter_from_json(row->mac, row->settings, error);
+        if (adapter == NULL)
+            return NULL;
+        g_ptr_array_add(adapters, adapter);
+    }
+    return rows != NULL ? g_steal_pointer(&adapters) : NULL;
+}

@@ -25,6 +25,7 @@ typedef struct {
     uint64_t        test_backlog_bytes;    /* of one replica: what may wait for the end of its test failover */
     char           *qemu_user;         /* (nullable): whom QEMU runs as, when that is somebody else */
     char           *serial_log_folder; /* (nullable): where serial ports of replicas write */
+    GHashTable     *network_map;       /* (nullable): networks of other hosts to those here, as VirtRebuild has it */
     int64_t         running_base_usec; /* points_clock() at the zero of the monotonic clock */
     /* the other host: who it must be, and who we are */
     char           *ca_file, *certificate_file, *key_file;

@@ -1,6 +1,7 @@
 #include "replication/replica-private.h"
 
 #include "disk/image.h"
+#include "replication/adapter.h"
 #include "replication/disk-target.h"
 #include "replication/grain-hash.h"
 #include "replication/points.h"
@@ -113,10 +114,28 @@ replica_make_overlays(const StoreRelationship *row, GError **error)
     return ids != NULL;
 }
 
-/* Defines @name with the definition in @blob_folder on the images that @path_of gives. */
+/* Where the adapters of a test VM are connected: MAC to network; (transfer full) */
+static GHashTable *
+test_networks(const ReplicationContext *context, const StoreRelationship *row, GError **error)
+{
+    g_autoptr(GPtrArray) adapters = adapters_stored(context->store, row->vm_uuid, error);
+    if (adapters == NULL)
+        return NULL;
+    GHashTable *networks = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    for (guint i = 0; i < adapters->len; i++) {
+        const AdapterView *adapter = g_ptr_array_index(adapters, i);
+        const char *network = adapter->test_network != NULL ? adapter->test_network : adapter->test_pool;
+        if (network != NULL)
+            g_hash_table_insert(networks, g_strdup(adapter->mac), g_strdup(network));
+    }
+    return networks;
+}
+
+/* Defines @name with the definition in @blob_folder on the images that @path_of gives. @networks (nullable): of single interfaces, by MAC */
 static bool
 define_as(const ReplicationContext *context, const StoreRelationship *row, const char *name, const char *uuid,
-          const char *blob_folder, char *(*path_of)(const char *folder, const char *id), bool connect_interfaces, GError **error)
+          const char *blob_folder, char *(*path_of)(const char *folder, const char *id), bool connect_interfaces, GHashTable *networks,
+          GError **error)
 {
     g_autofree char *xml_path = g_build_filename(blob_folder, "domain.xml", NULL);
     g_autofree char *peer_xml = NULL;
@@ -139,6 +158,8 @@ define_as(const ReplicationContext *context, const StoreRelationship *row, const
         .nvram_path = nvram,
         .serial_log_folder = context->serial_log_folder,
         .connect_interfaces = connect_interfaces,
+        .network_map = context->network_map,
+        .mac_networks = networks,
     };
     g_auto(GStrv) left_out = NULL;
     g_autofree char *xml = virt_rebuild_xml(peer_xml, &rebuild, &left_out, error);
@@ -158,14 +179,15 @@ bool
 replica_define(const ReplicationContext *context, const StoreRelationship *row, const char *blob_folder, bool connect_interfaces,
                GError **error)
 {
-    return define_as(context, row, row->vm_name, row->vm_uuid, blob_folder, replica_overlay_path, connect_interfaces, error);
+    return define_as(context, row, row->vm_name, row->vm_uuid, blob_folder, replica_overlay_path, connect_interfaces, NULL, error);
 }
 
 bool
 replica_define_test(const ReplicationContext *context, const StoreRelationship *row, const char *name, GError **error)
 {
     g_autofree char *blobs = replica_test_blob_folder(row->folder);
-    return define_as(context, row, name, row->test_uuid, blobs, replica_test_disk_path, false, error);
+    g_autoptr(GHashTable) networks = test_networks(context, row, error);
+    return networks != NULL && define_as(context, row, name, row->test_uuid, blobs, replica_test_disk_path, false, networks, error);
 }
 
 bool

@@ -55,7 +55,7 @@ bool replica_define(const ReplicationContext *context, const StoreRelationship *
 bool replica_is_on_overlays(const ReplicationContext *context, const StoreRelationship *row);
 /* Both: empty overlays, and the domain on them in the place of any other definition of the VM, which must be off. */
 bool replica_place_domain(const ReplicationContext *context, const StoreRelationship *row, GError **error);
-/* Defines the VM of @row's test failover on the test overlays, its interfaces disconnected. */
+/* Defines the VM of @row's test failover on the test overlays, its interfaces disconnected but for those that have a network for tests. */
 bool replica_define_test(const ReplicationContext *context, const StoreRelationship *row, const char *name, GError **error);
 /* Puts empty overlays in place of what is there. */
 bool replica_make_overlays(const StoreRelationship *row, GError **error);

@@ -21,26 +21,11 @@ find_adapter(const GPtrArray *adapters, const char *mac)
     return NULL;
 }
 
-GPtrArray *
-service_stored_adapters(ReplicationService *self, const char *vm_uuid, GError **error)
-{
-    g_autoptr(GPtrArray) rows = store_adapters(self->context.store, vm_uuid, error);
-    g_autoptr(GPtrArray) adapters = g_ptr_array_new_with_free_func((GDestroyNotify)adapter_view_free);
-    for (guint i = 0; rows != NULL && i < rows->len; i++) {
-        const StoreAdapter *row = g_ptr_array_index(rows, i);
-        AdapterView *adapter = adapter_from_json(row->mac, row->settings, error);
-        if (adapter == NULL)
-            return NULL;
-        g_ptr_array_add(adapters, adapter);
-    }
-    return rows != NULL ? g_steal_pointer(&adapters) : NULL;
-}
-
 static GPtrArray *
 adapters_of(ReplicationService *self, const char *vm_uuid, GError **error)
 {
     g_autoptr(GPtrArray) interfaces = virt_host_interfaces(self->context.virt, vm_uuid, error);
-    g_autoptr(GPtrArray) stored = interfaces != NULL ? service_stored_adapters(self, vm_uuid, error) : NULL;
+    g_autoptr(GPtrArray) stored = interfaces != NULL ? adapters_stored(self->context.store, vm_uuid, error) : NULL;
     if (stored == NULL)
         return NULL;
     GPtrArray *adapters = g_ptr_array_new_with_free_func((GDestroyNotify)adapter_view_free);

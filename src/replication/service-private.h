@@ -84,9 +84,6 @@ bool    service_is_stopping(ReplicationService *self);
 /* Has failover/ set what is to be set in guests of the member that run. */
 void    service_look_after_guest(Member *member);
 
-/* service-adapters.c: what the store has of a VM's adapters; of AdapterView */
-GPtrArray *service_stored_adapters(ReplicationService *self, const char *vm_uuid, GError **error);
-
 /* service-planned.c. Job and errors as in service.h. */
 /* Sends the last changes of a VM that is off and locks it. */
 bool    service_prepare_planned(Member *member, const Caller *caller, Job **ret_job, GError **error);

@@ -519,6 +519,7 @@ fill_context(ReplicationService *self, const ServiceConfig *config, GError **err
     context->test_backlog_bytes = config->test_backlog_bytes;
     context->qemu_user = g_strdup(config->qemu_user);
     context->serial_log_folder = g_strdup(config->serial_log_folder);
+    context->network_map = config->network_map != NULL ? g_hash_table_ref(config->network_map) : NULL;
     context->ca_file = g_strdup(config->ca_file);
     context->certificate_file = g_strdup(config->certificate_file);
     context->key_file = g_strdup(config->key_file);
@@ -695,6 +696,8 @@ replication_service_stop(ReplicationService *self)
                         context->ca_file,        context->certificate_file, context->key_file };
     for (size_t i = 0; i < G_N_ELEMENTS(strings); i++)
         g_free(strings[i]);
+    if (context->network_map != NULL)
+        g_hash_table_unref(context->network_map);
     g_free(self->settings.certificate_thumb_print);
     g_mutex_clear(&self->lock);
     g_mutex_clear(&self->link_lock);

@@ -400,6 +400,76 @@ test_connected_interfaces_take_plain_names_only(void)
     g_assert_nonnull(strstr(xml, "<source path=\"/logs/" UUID "-serial0.log\" append=\"on\"/>"));
 }
 
+static const struct {
+    const char *name;
+    bool        connect;
+    const char *peer; /* inside of <interface> but for the MAC */
+    const char *want, *link;
+} networks[] = {
+    { "network-to-bridge", true, "type='network'><source network='prod'/>", "<source bridge=\"br5\"/>", "up" },
+    { "bridge-to-network", true, "type='bridge'><source bridge='br0'/>", "<source network=\"web\"/>", "up" },
+    { "same-name-of-another-kind", true, "type='bridge'><source bridge='prod'/>", "<source network=\"rest\"/>", "up" },
+    { "to-nothing", true, "type='network'><source network='dark'/>", "<interface type=\"user\">", "down" },
+    { "all-others", true, "type='network'><source network='x'/>", "<source network=\"rest\"/>", "up" },
+    { "what-has-no-name", true, "type='direct'><source dev='eth0'/>", "<source network=\"rest\"/>", "up" },
+    { "names-that-are-none", true, "type='network'><source network='a/../b'/>", "<source network=\"rest\"/>", "up" },
+    { "user", true, "type='user'>", "<interface type=\"user\">", "up" },
+    { "down-stays-down", true, "type='network'><source network='prod'/><link state='down'/>", "<source bridge=\"br5\"/>", "down" },
+    { "not-before-a-failover", false, "type='network'><source network='prod'/>", "<interface type=\"user\">", "down" },
+};
+
+static void
+test_network(const void *data)
+{
+    size_t i = GPOINTER_TO_SIZE(data);
+    g_autoptr(GHashTable) map = g_hash_table_new(g_str_hash, g_str_equal);
+    g_hash_table_insert(map, (char *)"network/prod", (char *)"bridge/br5");
+    g_hash_table_insert(map, (char *)"bridge/br0", (char *)"web");
+    g_hash_table_insert(map, (char *)"network/dark", (char *)"none");
+    g_hash_table_insert(map, (char *)"*", (char *)"network/rest");
+    const VirtRebuild how = { .name = "n", .uuid = UUID, .format = "qcow2", .domain_type = "qemu",
+                              .connect_interfaces = networks[i].connect, .network_map = map };
+    g_autoptr(GError) error = NULL;
+    g_autofree char *peer = g_strdup_printf("<domain><devices><interface %s<mac address='52:54:00:00:00:0A'/></interface></devices></domain>",
+                                            networks[i].peer);
+    g_autofree char *link = g_strdup_printf("<link state=\"%s\"/>", networks[i].link);
+    g_autofree char *xml = virt_rebuild_xml(peer, &how, NULL, &error);
+    g_assert_no_error(error);
+    g_assert_nonnull(strstr(xml, networks[i].want));
+    g_assert_nonnull(strstr(xml, link));
+    g_assert_nonnull(strstr(xml, "<mac address=\"52:54:00:00:00:0A\"/>"));
+}
+
+static void
+test_a_network_for_one_adapter(void)
+{
+    g_autoptr(GHashTable) macs = g_hash_table_new(g_str_hash, g_str_equal);
+    g_hash_table_insert(macs, (char *)"52:54:00:00:00:0a", (char *)"bridge/br9");
+    const VirtRebuild how = { .name = "n", .uuid = UUID, .format = "qcow2", .domain_type = "qemu", .mac_networks = macs };
+    g_autoptr(GError) error = NULL;
+    g_autofree char *xml = virt_rebuild_xml(
+        "<domain><devices><interface type='network'><mac address='52:54:00:00:00:0A'/><source network='prod'/></interface>"
+        "<interface type='network'><mac address='52:54:00:00:00:0b'/><source network='prod'/></interface></devices></domain>", &how, NULL,
+        &error);
+    g_assert_no_error(error);
+    g_assert_nonnull(strstr(xml, "<source bridge=\"br9\"/>"));
+    g_assert_nonnull(strstr(xml, "<link state=\"up\"/>"));
+    g_assert_nonnull(strstr(xml, "<interface type=\"user\">"));
+    g_assert_nonnull(strstr(xml, "<link state=\"down\"/>"));
+    g_assert_null(strstr(xml, "prod"));
+}
+
+static void
+test_names_of_networks(void)
+{
+    static const char *const good[] = { "default", "network/a.b-c", "bridge/br0", "none" };
+    static const char *const wrong[] = { "", "bridge/", "network/", "direct/eth0", "a b", "bridge/br0/x", "../x", "<x>" };
+    for (size_t i = 0; i < G_N_ELEMENTS(good); i++)
+        g_assert_true(virt_network_is_valid(good[i]));
+    for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++)
+        g_assert_false(virt_network_is_valid(wrong[i]));
+}
+
 int
 main(int argc, char **argv)
 {
@@ -425,6 +495,12 @@ main(int argc, char **argv)
     g_test_add_func("/rebuild-xml/a-target-named-twice-is-written-once", test_a_target_named_twice_is_written_once);
     g_test_add_func("/rebuild-xml/what-was-left-out-is-named", test_what_was_left_out_is_named);
     g_test_add_func("/rebuild-xml/names-left-out-are-bounded", test_names_left_out_are_bounded);
+    for (size_t i = 0; i < G_N_ELEMENTS(networks); i++) {
+        g_autofree char *path = g_strconcat("/rebuild-xml/network/", networks[i].name, NULL);
+        g_test_add_data_func(path, GSIZE_TO_POINTER(i), test_network);
+    }
+    g_test_add_func("/rebuild-xml/a-network-for-one-adapter", test_a_network_for_one_adapter);
+    g_test_add_func("/rebuild-xml/names-of-networks", test_names_of_networks);
     g_test_add_func("/rebuild-xml/connected-interfaces-take-plain-names-only",
                     test_connected_interfaces_take_plain_names_only);
     return g_test_run();

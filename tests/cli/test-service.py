@@ -118,6 +118,26 @@ def test_statistics_and_issues_are_shown():
         s.bad(REFUSED, "no statistics of 'idle'.*does not replicate", "statistics", "idle")
 
 
+def test_addresses_after_a_failover_are_shown_and_set():
+    with service() as server:
+        lines = server.good("failover-network", "web").splitlines()
+        assert lines[0].split()[:3] == ["No", "Adapter", "Addresses"], lines
+        assert lines[2].split() == ["1", "52:54:00:00:00:0a", "-", "-", "-", "-"], lines
+        assert lines[3].split() == ["2", "52:54:00:00:00:0b", "10.0.0.5/24", "-", "-", "isolated"], lines
+        second = server.json("failover-network", "web")[1]
+        assert second == {"mac": "52:54:00:00:00:0b", "dhcp": False, "addresses": ["10.0.0.5/24"], "gateways": [], "dns": [],
+                          "test_network": "isolated"}, second
+        assert re.search("After a failover: +52:54:00:00:00:0b: 10.0.0.5/24\n", server.good("status", "web"))
+        assert server.json("status", "web")["failover_network"][1]["addresses"] == ["10.0.0.5/24"]
+        for words in (["--adapter", "2", "--ip", "10.0.0.6/24,fd00::6/64", "--gateway", "10.0.0.1", "--dns", "10.0.0.2"],
+                      ["--adapter", "52:54:00:00:00:0A", "--dhcp"], ["--adapter", "1", "--clear"],
+                      ["--adapter", "1", "--test-network", "bridge/br9"], ["--adapter", "2", "--dhcp", "--test-network", "none"]):
+            assert "is set" in server.good("failover-network", "web", *words)
+        assert "Adapter 52:54:00:00:00:0a" in server.good("failover-network", "idle", "--dhcp")
+        server.bad(USAGE, "2 network adapters", "failover-network", "web", "--dhcp")
+        server.bad(REFUSED, "no network adapter '3'", "failover-network", "web", "--adapter", "3", "--dhcp")
+
+
 def test_points_are_listed_oldest_first():
     with service() as s:
         points = s.json("points", "db")

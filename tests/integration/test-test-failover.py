@@ -6,10 +6,12 @@ import hashlib
 import os
 import signal
 import sys
+import xml.etree.ElementTree as ET
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import hosts  # noqa: E402
 import tap  # noqa: E402
+from wsman_client import EmbeddedInstance  # noqa: E402
 
 BUILD = sys.argv[1]
 NOT_SUPPORTED, INVALID_STATE = 32770, 32775
@@ -146,6 +148,16 @@ def test_refusals_change_nothing():
         replica.call("RemoveReplicationRelationship", ComputerSystem=replica.vm_epr(uuid))
 
 
+def connect_tests(replica, uuid, network):
+    """Where the adapter of test VMs is connected from now on."""
+    api = replica.api
+    connection, = (one for one in api.enumerate("Msvm_EthernetPortAllocationSettingData") if uuid.upper() in one["InstanceID"])
+    result = api.invoke(api.enumerate("Msvm_VirtualSystemManagementService")[0], "ModifyResourceSettings", {"ResourceSettings": [
+        EmbeddedInstance("Msvm_EthernetPortAllocationSettingData", {"InstanceID": connection["InstanceID"],
+                                                                    "TestReplicaSwitchName": network})]})
+    assert result.return_value == 0, result.message
+
+
 def test_while_suspended():
     with hosts.replicating_pair(BUILD, network=True) as (primary, replica, guest):
         uuid = guest.uuid
@@ -153,11 +165,17 @@ def test_while_suspended():
         test_uuid = replica.test(uuid)
         links = [link.get("state") for link in replica.domain_xml(NAME).iterfind("devices/interface/link")]
         assert links == ["down"], "the test VM is on a network"
+        connect_tests(replica, uuid, "bridge/br9")  # the next one
         start_test_vm(replica, test_uuid)
         assert replica.state(uuid) == hosts.SUSPENDED
         replica.change_state(uuid, RESUME)
         replica.wait_replication(uuid, 2)
         end(replica, uuid, test_uuid)
+        test_uuid = replica.test(uuid)
+        interface, = replica.domain_xml(NAME).iterfind("devices/interface")
+        assert interface.get("type") == "bridge" and interface.find("source").get("bridge") == "br9", ET.tostring(interface)
+        assert interface.find("link").get("state") == "up" and interface.find("mac").get("address") == "52:54:00:12:34:56"
+        replica.end_test(test_uuid)
         check_failover(primary, replica, uuid)
 
 
