@@ -318,12 +318,8 @@ static void
 remove_files(ReplicationService *self, const StoreRelationship *row)
 {
     static const char *const parts[] = { "staging", "undo" };
-    g_autoptr(GError) plan_error = NULL;
-    if (row->mode == MODE_PRIMARY) {
-        if (!primary_forget(&self->context, row->vm_uuid, &plan_error))
-            log_warning("service", row->vm_name, "%s; continuing", plan_error->message);
+    if (row->mode == MODE_PRIMARY)
         return;
-    }
     primary_forget_autostart(&self->context, row->vm_uuid, NULL);
     bool seeded = replica_is_seeded(row);
     if (seeded)
@@ -369,13 +365,26 @@ check_not_failed_over(Member *member, const StoreRelationship *row, GError **err
     return true;
 }
 
+/* What we keep in the VM and its images costs it something as long as it is there. It goes first: with the row, nobody would know of it any
+ * more. Where the row stays after all, the primary misses its bitmap and resynchronizes. */
+static void
+leave_guest(Member *member, const StoreRelationship *row)
+{
+    const ReplicationContext *context = &member->service->context;
+    bool is_guest = member->primary != NULL || row->state == STATE_RECOVERED || row->state == STATE_COMMITTED;
+    g_autoptr(GError) cause = NULL;
+    if (is_guest && !primary_forget(context, row->vm_uuid, &cause))
+        log_warning("service", row->vm_name, "%s; continuing", cause->message);
+    if (member->primary != NULL)
+        primary_give_back_autostart(context, row->vm_uuid);
+}
+
 static void
 leave_primary(Member *member, const StoreRelationship *row)
 {
     const ReplicationContext *context = &member->service->context;
     g_autoptr(RelationshipSettings) settings = relationship_settings(member->relationship);
     primary_unlock(member->primary);
-    primary_give_back_autostart(context, row->vm_uuid);
     primary_say_removed(context, row->vm_uuid, settings);
 }
 
@@ -387,6 +396,7 @@ remove_job(Member *member, Job *job, void *data, GError **error)
     g_autofree char *word = NULL;
     if (member->replica != NULL ? !leave_replica(member, row, &word, error) : !check_not_failed_over(member, row, error))
         return false;
+    leave_guest(member, row);
     if (!relationship_remove(member->relationship, NULL, error))
         return false;
     service_drop_member(self, member);

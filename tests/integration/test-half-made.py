@@ -12,6 +12,7 @@ import uuid as uuids
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import hosts  # noqa: E402
 import tap  # noqa: E402
+from mortal import Mortal  # noqa: E402
 from peer import Peer  # noqa: E402
 
 BUILD = sys.argv[1]
@@ -29,11 +30,7 @@ class Scene:
         self.site.__enter__()
         self.site.host("p")
         self.replica = self.site.host("r", libvirtd=True)
-        self.die_file = os.path.join(self.replica.folder, "die-at")
-        environment = dict(self.replica.environment(), VR_DIE_FILE=self.die_file,
-                           LD_PRELOAD=os.path.join(os.path.abspath(BUILD), "tests/integration/libdie-at-step.so"))
-        environment["ASAN_OPTIONS"] = environment.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
-        self.replica.environment = lambda: environment
+        self.mortal = Mortal(self.replica, BUILD)
         self.replica.start()
         self.replica.enable_server("p")
         self.uuid = str(uuids.uuid4())
@@ -50,39 +47,24 @@ class Scene:
     def offer(self):
         return self.peer().offer(self.uuid, DOMAIN.format(name=self.name, uuid=self.uuid), name=self.name, lineage=self.lineage)
 
-    def arm(self, step):
-        with open(self.die_file + ".new", "w", encoding="ascii") as file:
-            file.write(str(step))
-        os.rename(self.die_file + ".new", self.die_file)
-
-    def disarm(self):
-        if os.path.exists(self.die_file):
-            os.unlink(self.die_file)
-
     def dies(self, step, act):
         """Does the daemon die when @act() is done with it and @step durable steps are allowed?"""
-        self.arm(step)
+        self.mortal.arm(step)
         try:
             status, text = act()
             assert status == 200, text
         except (OSError, http.client.HTTPException):
             self.replica.process.wait(20)
-        self.disarm()
-        died = self.replica.process.poll() is not None
-        if died:
-            self.replica.process = None
-        return died
+        return self.mortal.has_died()
 
     def start(self, step):
         """Starts the daemon, which dies once at @step while it cleans up, if there are so many."""
-        self.arm(step)
+        self.mortal.arm(step)
         try:
             self.replica.start()
         except AssertionError:
             assert self.replica.process.poll() is not None
-        self.disarm()
-        if self.replica.process.poll() is not None:
-            self.replica.process = None
+        if self.mortal.has_died():
             self.replica.start()
 
     def traces(self):

@@ -3,7 +3,6 @@
 backing files, disks that grew and shrank, firmware variables. Both sides are compared byte by byte. The guest is off all the time."""
 
 import contextlib
-import json
 import os
 import random
 import signal
@@ -13,62 +12,17 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import hosts  # noqa: E402
 import tap  # noqa: E402
+from images import MIB, assert_same, differ, flat, io, resize, scribble  # noqa: E402
 from mortal import Mortal  # noqa: E402
 from wsman_client import EmbeddedInstance  # noqa: E402
 
 BUILD = sys.argv[1]
 INVALID_STATE = 32775
 AS_REPLICA = 2
-MIB = 2**20
-GRAIN = 64 * 1024
 # The durable step of the turn at which the host dies: while the folder is filled, at the decision, while it settles. A second number: of
 # the turn that is asked for again.
 DEATHS = [(int(first), int(second or 0)) for first, _, second in
           (word.partition("+") for word in os.environ.get("VR_TEST_DEATHS", "30 61 64 66+3 68+6 75+9 79").split())]
-
-
-def io(path, *commands):
-    """What a guest would write, into an image that nobody has open; a look of the daemon's at it passes."""
-    words = [word for command in commands for word in ("-c", command)]
-    return hosts.wait_for(lambda: subprocess.run(["qemu-io", "-f", "qcow2", *words, path], check=False,
-                                                 capture_output=True).returncode == 0, f"qemu-io on {path}")
-
-
-def scribble(paths, within=8 * MIB):
-    """New contents at some places of each disk, and zeroes at others."""
-    for path in paths:
-        places = random.sample(range(within // GRAIN), 6)
-        io(path, *(f"write -q -P {random.randrange(1, 256)} {place * GRAIN + 4096} 8192" for place in places[:4]),
-           *(f"write -q -z -u {place * GRAIN} {GRAIN}" for place in places[4:]))
-
-
-def resize(path, size, *options):
-    hosts.wait_for(lambda: subprocess.run(["qemu-img", "resize", "-q", *options, "-f", "qcow2", path, str(size)], check=False,
-                                          capture_output=True).returncode == 0, f"another size of {path}")
-
-
-def flat(path, folder):
-    copy = os.path.join(folder, f"flat-{random.randrange(2**60):x}")
-    subprocess.run(["qemu-img", "convert", "-U", "-f", "qcow2", "-O", "raw", path, copy], check=True)
-    return copy
-
-
-def size_of(path):
-    return int(json.loads(subprocess.run(["qemu-img", "info", "-U", "--output=json", path], check=True, capture_output=True).stdout)["virtual-size"])
-
-
-def differ(left, right):
-    """The first two images that do, or None."""
-    for one, other in zip(left, right, strict=True):
-        done = subprocess.run(["qemu-img", "compare", "-U", one, other], check=False, capture_output=True, text=True)
-        if done.returncode != 0 or size_of(one) != size_of(other):
-            return f"'{one}' and '{other}' differ: {done.stdout}{done.stderr}"
-    return None
-
-
-def assert_same(left, right):
-    difference = differ(left, right)
-    assert difference is None, difference
 
 
 def replica_disks(host, uuid):

@@ -1,6 +1,8 @@
-"""Daemons that die at a durable step of their own (tests/integration/die-at-step.c)."""
+"""Hosts whose daemon dies at a step of its own, by the library of die-at-step.c."""
 
+import contextlib
 import os
+import subprocess
 
 
 class Mortal:
@@ -25,3 +27,20 @@ class Mortal:
             return False
         self.host.process = None
         return True
+
+    def dies(self, step, act):
+        """Does the daemon die at the step while @act() runs? It runs again then."""
+        self.arm(step)
+        failure = None
+        try:
+            act()
+        except Exception as error:  # pylint: disable=broad-except
+            failure = error
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.host.process.wait(5)
+        died = self.has_died()
+        if died:
+            self.host.start()
+        elif failure is not None:
+            raise failure
+        return died
