@@ -23,6 +23,8 @@ class Mortal:
 
     def has_died(self):
         os.unlink(self.file)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.host.process.wait(0.3)  # it may have read the file just before
         if self.host.process.poll() is None:
             return False
         self.host.process = None
