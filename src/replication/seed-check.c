@@ -82,12 +82,18 @@ replicable_disks(ReplicationService *self, const StoreRelationship *row, GError 
 }
 
 bool
-seed_check_vm(ReplicationService *self, const StoreRelationship *row, GError **error)
+seed_check_off(ReplicationService *self, const StoreRelationship *row, GError **error)
 {
     GError *cause = NULL;
     if (!turn_check_off(self, row, &cause))
         return service_fail(cause, error);
-    g_autoptr(GPtrArray) disks = check_snapshots(self, row, error) ? replicable_disks(self, row, error) : NULL;
+    return check_snapshots(self, row, error);
+}
+
+bool
+seed_check_vm(ReplicationService *self, const StoreRelationship *row, GError **error)
+{
+    g_autoptr(GPtrArray) disks = seed_check_off(self, row, error) ? replicable_disks(self, row, error) : NULL;
     if (disks != NULL && disks->len == 0)
         return replication_refuse(error, REPLICATION_ERROR_NOT_SUPPORTED, "VM '%s' has no disk that could become a replica's", row->vm_name);
     bool good = disks != NULL;
@@ -136,14 +142,16 @@ check_disks(ReplicationService *self, const StoreRelationship *row, const GPtrAr
                                      "there, with the same targets", row->vm_name, self->context.host_name);
 }
 
-/* Files of an earlier replica may be there only when they are this VM's: then its images are among them. */
+/* Files of an earlier replica may be there only when they are this VM's: then its images are the disks there. */
 static bool
 check_folder(ReplicationService *self, const StoreRelationship *row, const GPtrArray *disks, const char *folder, GError **error)
 {
-    g_autofree char *own = g_strconcat(folder, "/disks/", NULL);
     bool free_to_use = row->folder != NULL || !g_file_test(folder, G_FILE_TEST_EXISTS);
-    for (guint i = 0; !free_to_use && i < disks->len; i++)
-        free_to_use = g_str_has_prefix(((const VirtDisk *)g_ptr_array_index(disks, i))->path, own);
+    for (guint i = 0; !free_to_use && i < disks->len; i++) {
+        const VirtDisk *disk = g_ptr_array_index(disks, i);
+        g_autofree char *path = replica_disk_path(folder, disk->target);
+        free_to_use = strcmp(path, disk->path) == 0;
+    }
     return free_to_use || service_deny_peer(error, "the folder '%s' on host '%s' holds files of an earlier replica; move it away or remove it",
                                             folder, self->context.host_name);
 }

@@ -22,6 +22,10 @@ static bool
 check_may_start(Member *member, GError **error)
 {
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    if (replica_is_awaited(row))
+        return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
+                                  "VM '%s' may become a replica, and is locked against starting; 'virt-replica remove %s' takes that back",
+                                  row->vm_name, row->vm_name);
     if (row->mode == MODE_REPLICA && row->state != STATE_RECOVERED && row->state != STATE_COMMITTED)
         return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
                                   "VM '%s' is a replica and locked against starting; fail over to it first", row->vm_name);

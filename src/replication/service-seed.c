@@ -63,7 +63,8 @@ service_await_primary(ReplicationService *self, const Caller *caller, const Virt
         return replication_refuse(error, REPLICATION_ERROR_NOT_SUPPORTED, "VM '%s' is transient; define it first", domain->name);
     StoreRelationship *row = row_of_domain(domain);
     row->state = next;
-    if (!check_unfinished(self, domain, error) || !seed_check_vm(self, row, error)) {
+    if (!check_unfinished(self, domain, error) || !seed_check_off(self, row, error) || !seed_fold_overlays(self, row, error) ||
+        !seed_check_vm(self, row, error)) {
         store_relationship_free(row);
         return false;
     }

@@ -1,0 +1,48 @@
+/* A VM that was a replica here, and whose replication was removed, is defined on overlays of the images that were the replica's disks. As the seed
+ * of a new replica it is on these images: what it wrote into the overlays goes there. */
+#include "replication/seed-check.h"
+
+#include "disk/image.h"
+#include "replication/replica-folder.h"
+#include "util/durable.h"
+#include "util/log.h"
+
+#include <string.h>
+
+/* The image below @disk when that is an overlay of ours on it, and nothing is below that; (transfer full)(nullable) */
+static char *
+base_of(const VirtDisk *disk)
+{
+    g_autofree char *part = g_path_get_dirname(disk->path), *folder = g_path_get_dirname(part);
+    g_autofree char *overlay = replica_overlay_path(folder, disk->target), *base = replica_disk_path(folder, disk->target);
+    g_autoptr(ImageInfo) above = NULL;
+    g_autoptr(ImageInfo) below = NULL;
+    bool ours = strcmp(overlay, disk->path) == 0 && image_info(overlay, "qcow2", true, &above, NULL) &&
+                g_strcmp0(above->backing_path, base) == 0 && image_info(base, "qcow2", true, &below, NULL) &&
+                below->backing_path == NULL && below->n_snapshots == 0;
+    return ours ? g_steal_pointer(&base) : NULL;
+}
+
+static bool
+fold(ReplicationService *self, const StoreRelationship *row, const VirtDisk *disk, const char *base, GError **error)
+{
+    if (!image_commit(disk->path, base, NULL, error) ||
+        !virt_host_set_disk_path(self->context.virt, row->vm_uuid, disk->target, base, error))
+        return false;
+    log_notice("seed", row->vm_name, "its disk '%s' is '%s' now, with what the overlay '%s' held", disk->target, base, disk->path);
+    return durable_unlink(disk->path, error);
+}
+
+bool
+seed_fold_overlays(ReplicationService *self, const StoreRelationship *row, GError **error)
+{
+    GError *cause = NULL;
+    g_autoptr(GPtrArray) disks = virt_host_disks(self->context.virt, row->vm_uuid, &cause);
+    bool good = disks != NULL;
+    for (guint i = 0; good && i < disks->len; i++) {
+        const VirtDisk *disk = g_ptr_array_index(disks, i);
+        g_autofree char *base = disk->replicable && disk->path != NULL ? base_of(disk) : NULL;
+        good = base == NULL || fold(self, row, disk, base, &cause);
+    }
+    return good || service_fail(cause, error);
+}
