@@ -9,18 +9,22 @@
 
 #include <string.h>
 
-/* The image below @disk when that is an overlay of ours on it, and nothing is below that; (transfer full)(nullable) */
-static char *
-base_of(const VirtDisk *disk)
+/* @ret_base: the image below @disk when that is an overlay of ours on it, and nothing is below that; (transfer full)(nullable) */
+static bool
+find_base(const VirtDisk *disk, char **ret_base, GError **error)
 {
     g_autofree char *part = g_path_get_dirname(disk->path), *folder = g_path_get_dirname(part);
     g_autofree char *overlay = replica_overlay_path(folder, disk->target), *base = replica_disk_path(folder, disk->target);
     g_autoptr(ImageInfo) above = NULL;
     g_autoptr(ImageInfo) below = NULL;
-    bool ours = strcmp(overlay, disk->path) == 0 && image_info(overlay, "qcow2", true, &above, NULL) &&
-                g_strcmp0(above->backing_path, base) == 0 && image_info(base, "qcow2", true, &below, NULL) &&
-                below->backing_path == NULL && below->n_snapshots == 0;
-    return ours ? g_steal_pointer(&base) : NULL;
+    *ret_base = NULL;
+    if (strcmp(overlay, disk->path) != 0)
+        return true;
+    if (!image_info(overlay, "qcow2", true, &above, error) || !image_info(base, "qcow2", true, &below, error))
+        return false;
+    if (g_strcmp0(above->backing_path, base) == 0 && below->backing_path == NULL && below->n_snapshots == 0)
+        *ret_base = g_steal_pointer(&base);
+    return true;
 }
 
 static bool
@@ -41,8 +45,9 @@ seed_fold_overlays(ReplicationService *self, const StoreRelationship *row, GErro
     bool good = disks != NULL;
     for (guint i = 0; good && i < disks->len; i++) {
         const VirtDisk *disk = g_ptr_array_index(disks, i);
-        g_autofree char *base = disk->replicable && disk->path != NULL ? base_of(disk) : NULL;
-        good = base == NULL || fold(self, row, disk, base, &cause);
+        g_autofree char *base = NULL;
+        if (disk->replicable && disk->path != NULL)
+            good = find_base(disk, &base, &cause) && (base == NULL || fold(self, row, disk, base, &cause));
     }
     return good || service_fail(cause, error);
 }

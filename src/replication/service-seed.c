@@ -74,6 +74,59 @@ service_await_primary(ReplicationService *self, const Caller *caller, const Virt
     return true;
 }
 
+/* ---- and back ---- */
+
+/* Also when the definition in its place was not to libvirt's taste, and it has none. */
+static bool
+give_definition_back(ReplicationService *self, const StoreRelationship *row, GError **error)
+{
+    g_autofree char *path = replica_definition_before(row->folder), *xml = NULL;
+    g_autofree char *autostart = replica_turn_fact(row->folder, TURN_AUTOSTART);
+    g_autoptr(GError) cause = NULL;
+    g_autoptr(VirtDomain) domain = virt_host_find(self->context.virt, row->vm_uuid, &cause);
+    if (domain == NULL && !g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN)) {
+        g_propagate_error(error, g_steal_pointer(&cause));
+        return false;
+    }
+    if (domain != NULL && !replica_is_on_overlays(&self->context, row))
+        return true;
+    return g_file_get_contents(path, &xml, NULL, error) &&
+           (domain == NULL || virt_host_displace(self->context.virt, row->vm_uuid, error)) &&
+           virt_host_define(self->context.virt, xml, error) &&
+           (autostart == NULL || virt_host_set_autostart(self->context.virt, row->vm_uuid, true, error));
+}
+
+static void
+remove_overlays(const StoreRelationship *row)
+{
+    g_auto(GStrv) ids = replica_folder_disks(row->folder, NULL);
+    for (char **id = ids; id != NULL && *id != NULL; id++) {
+        g_autofree char *overlay = replica_overlay_path(row->folder, *id);
+        g_autofree char *elsewhere = g_strdup_printf("%s/disks/%s.path", row->folder, *id);
+        durable_unlink(overlay, NULL);
+        durable_unlink(elsewhere, NULL);
+    }
+}
+
+/* The VM's images may be in the same folder, and its firmware variables: what was made for the replica goes by its name. */
+void
+service_clean_seed(const StoreRelationship *row)
+{
+    static const char *const trees[] = { "blobs", "staging", "undo", "reversed" };
+    static const char *const folders[] = { "failover/blobs", "failover", "disks", "" };
+    g_autofree char *before = replica_definition_before(row->folder);
+    remove_overlays(row);
+    for (size_t i = 0; i < G_N_ELEMENTS(trees); i++) {
+        g_autofree char *path = g_build_filename(row->folder, trees[i], NULL);
+        durable_remove_tree(path, NULL);
+    }
+    durable_unlink(before, NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(folders); i++) {
+        g_autofree char *path = g_build_filename(row->folder, folders[i], NULL);
+        rmdir(path); /* what is not empty stays */
+    }
+}
+
 /* ---- a primary comes ---- */
 
 static bool
@@ -127,6 +180,31 @@ check_waits(const StoreRelationship *row, GError **error)
     return false;
 }
 
+/* It awaits a primary as before. What cannot be taken back now is by the removal of its replication. */
+static void
+await_again(Member *member, const StoreRelationship *before)
+{
+    g_autoptr(GError) error = NULL;
+    replica_close_disks(member->replica);
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    bool good = give_definition_back(member->service, row, &error);
+    if (good) {
+        StoreRelationship *edit = relationship_edit(member->relationship);
+        g_clear_pointer(&edit->lineage, g_free);
+        g_clear_pointer(&edit->settings, g_free);
+        g_clear_pointer(&edit->folder, g_free);
+        g_free(edit->peer);
+        edit->peer = g_strdup(before->peer);
+        edit->declared_bytes = 0;
+        good = relationship_edit_end(member->relationship, edit, &error);
+    }
+    if (good)
+        service_clean_seed(row);
+    else
+        log_error("seed", row->vm_name, "it has not its own definition back: %s; 'virt-replica remove %s' gives it back", error->message,
+                  row->vm_name);
+}
+
 static bool
 take(ReplicationService *self, Member *member, const AuthorizationEntry *entry, const LinkOffer *offer, GError **error)
 {
@@ -140,6 +218,8 @@ take(ReplicationService *self, Member *member, const AuthorizationEntry *entry, 
     if (replica == NULL || !relationship_begin_operation(replica->relationship, "become the replica", error))
         return false;
     bool good = replica_settle(replica->replica, false, error);
+    if (!good)
+        await_again(replica, row);
     relationship_end_operation(replica->relationship);
     service_wake_member(replica);
     if (good)
@@ -194,19 +274,7 @@ service_take_seeded_again(Member *member, const AuthorizationEntry *entry, const
     return good;
 }
 
-/* ---- and back ---- */
-
-static bool
-give_definition_back(ReplicationService *self, const StoreRelationship *row, GError **error)
-{
-    if (!replica_is_on_overlays(&self->context, row))
-        return true;
-    g_autofree char *path = replica_definition_before(row->folder), *xml = NULL;
-    g_autofree char *autostart = replica_turn_fact(row->folder, TURN_AUTOSTART);
-    return g_file_get_contents(path, &xml, NULL, error) && virt_host_displace(self->context.virt, row->vm_uuid, error) &&
-           virt_host_define(self->context.virt, xml, error) &&
-           (autostart == NULL || virt_host_set_autostart(self->context.virt, row->vm_uuid, true, error));
-}
+/* ---- its replication is removed ---- */
 
 bool
 service_leave_seed(Member *member, char **ret_word, GError **error)
@@ -226,35 +294,4 @@ service_leave_seed(Member *member, char **ret_word, GError **error)
                                       "('virt-replica as-replica %s'); to start the VM, restore them from a backup", row->vm_name,
                                       row->vm_name);
     return true;
-}
-
-static void
-remove_overlays(const StoreRelationship *row)
-{
-    g_auto(GStrv) ids = replica_folder_disks(row->folder, NULL);
-    for (char **id = ids; id != NULL && *id != NULL; id++) {
-        g_autofree char *overlay = replica_overlay_path(row->folder, *id);
-        g_autofree char *elsewhere = g_strdup_printf("%s/disks/%s.path", row->folder, *id);
-        durable_unlink(overlay, NULL);
-        durable_unlink(elsewhere, NULL);
-    }
-}
-
-/* The VM's images may be in the same folder, and its firmware variables: what was made for the replica goes by its name. */
-void
-service_clean_seed(const StoreRelationship *row)
-{
-    static const char *const trees[] = { "blobs", "staging", "undo", "reversed" };
-    static const char *const folders[] = { "failover/blobs", "failover", "disks", "" };
-    g_autofree char *before = replica_definition_before(row->folder);
-    remove_overlays(row);
-    for (size_t i = 0; i < G_N_ELEMENTS(trees); i++) {
-        g_autofree char *path = g_build_filename(row->folder, trees[i], NULL);
-        durable_remove_tree(path, NULL);
-    }
-    durable_unlink(before, NULL);
-    for (size_t i = 0; i < G_N_ELEMENTS(folders); i++) {
-        g_autofree char *path = g_build_filename(row->folder, folders[i], NULL);
-        rmdir(path); /* what is not empty stays */
-    }
 }

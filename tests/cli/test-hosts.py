@@ -183,6 +183,53 @@ def move(here, there, guest, *options):
     assert log.verdict() == last
 
 
+def enable(primary, replica):
+    good(primary, "enable", "ledger", "--to", "localhost", "--port", str(replica.port()), "--interval", "1")
+
+
+def test_first_copies_by_a_folder_and_by_a_seed():
+    with hosts.Site(BUILD) as site:
+        primary, replica = site.host("p"), site.host("r")
+        uuid = primary.add_guest(sizes=(16 * 2**20, 16 * 2**20)).uuid
+        primary.start()
+        replica.start()
+        good(replica, "server", "--enable")
+        good(replica, "authorize", primary.name, "--storage", replica.storage)
+        enable(primary, replica)
+        bad(primary, "as-replica", "start-initial", "ledger", "--seeded")
+        assert run(primary, "start-initial", "ledger", "--seeded", "--export", site.folder).returncode == 2
+        said = good(primary, "start-initial", "ledger", "--export", site.folder)  # of a VM that is off
+        folder = re.search(r"is in '(/.*?)'", said).group(1)
+        assert "import-initial" in said and os.path.dirname(folder) == site.folder, said
+        good(primary, "start", "ledger")
+        primary.serial().wait_number(20)
+        bad(replica, "full path", "import-initial", "ledger", os.path.basename(folder))
+        assert "imported" in good(replica, "import-initial", "ledger", folder)
+        replica.wait_replication(uuid, 2)
+        assert status(primary)["state"] == status(replica)["state"] == "replicating"
+
+        # The same VM as a seed, once its replication was removed
+        good(replica, "remove", "ledger")
+        good(primary, "remove", "ledger")
+        assert "awaited" in good(replica, "as-replica", "ledger")
+        assert status(replica)["mode"] == "replica"
+        bad(replica, "virt-replica remove", "start", "ledger")
+        good(replica, "remove", "ledger")
+        assert status(replica)["mode"] == "none"
+        good(replica, "as-replica", "ledger")
+        enable(primary, replica)
+        assert "nothing was written into them" in good(replica, "remove", "ledger")
+        good(primary, "remove", "ledger")
+        good(replica, "as-replica", "ledger")
+        enable(primary, replica)
+        assert "complete" in good(primary, "start-initial", "ledger", "--seeded")
+        written = primary.serial().reached()
+        replica.wait_replication(uuid, 2)
+        good(replica, "failover", "ledger")
+        verdict = replica.check_disks()
+        assert verdict.whole and verdict.last >= written
+
+
 def test_planned_failover_and_back():
     with hosts.Site(BUILD) as site:
         primary, replica, guest = pair(site)

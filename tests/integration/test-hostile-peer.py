@@ -225,6 +225,52 @@ def test_a_local_vm_is_not_taken_over():
         assert os.path.exists(scene.local.disks[0])
 
 
+def test_a_local_vm_only_by_consent():
+    """Its administrator says that it may become a replica, and to whom."""
+    with Scene() as scene:
+        good, other, stranger, uuid = scene.peer("good"), scene.peer("other"), scene.peer("stranger"), scene.local.uuid
+        xml = harmful_xml("devices", HARM[0][2], "local", uuid)
+
+        def offer(peer, **changes):
+            return peer.offer(uuid, xml, name="local", **changes)
+
+        def untouched():
+            return scene.replica.disk_paths("local") == scene.local.disks and scene.replica.state(uuid) == hosts.WAITING_INITIAL
+
+        scene.replica.change_state(uuid, 2)
+        expect_refused(offer(stranger), "denied")
+        expect_refused(offer(good, disks=[{"id": "vda", "size_bytes": 2**21}]))
+        expect_refused(offer(good, disks=[{"id": "vda", "size_bytes": 2**20}, {"id": "vdb", "size_bytes": 2**20}]))
+        expect_refused(offer(good, disks=[{"id": "vdb", "size_bytes": 2**20}]))
+        expect_refused(good.offer(uuid, "<domain/>", name="local"))
+        expect_refused(good.offer(uuid, harmful_xml(*HARM[10][1:3], "local", uuid), name="local"))  # a device of the host
+        for peer in good, other:  # nothing else can be asked of it
+            expect_refused(peer.position(uuid), "denied")
+            expect_refused(peer.remove(uuid), "denied")
+            expect_refused(peer.send_log(uuid, b"x" * 4096, kind=2), "denied")
+            expect_refused(offer(peer, method="PUT"), "denied")
+            expect_refused(peer.request("GET", f"/virt-replica/v1/relationships/{uuid}/hashes/vda?offset=0&length=65536"), "denied")
+            expect_refused(peer.request("GET", f"/virt-replica/v1/relationships/{uuid}/changes/vda?offset=0&length=65536"), "denied")
+        assert untouched()
+        scene.replica.call("SetAuthorizationEntry", ComputerSystem=scene.replica.vm_epr(uuid), AuthorizationEntry=EmbeddedInstance(
+            "Msvm_ReplicationAuthorizationSettingData", {"AllowedPrimaryHostSystem": "good"}))
+        expect_refused(offer(other), "denied")
+        expect_refused(good.position(uuid), "denied")
+        expect_refused(good.send_log(uuid, b"x" * 4096, kind=2), "denied")
+        assert untouched()
+        lineage = str(uuids.uuid4())
+        answer = offer(good, lineage=lineage)
+        assert accepted(answer) and answer[1]["seeded"], answer
+        assert scene.replica.disk_paths("local") != scene.local.disks
+        expect_refused(offer(other, lineage=lineage), "denied")
+        expect_refused(other.remove(uuid), "denied")
+        with open(os.path.join(scene.replica.folder, "libvirt/etc/qemu/local.xml"), encoding="utf-8") as file:
+            assert "sandbox" not in file.read()
+        assert accepted(good.remove(uuid))
+        assert scene.replica.disk_paths("local") == scene.local.disks and os.path.exists(scene.local.disks[0])
+        assert not os.listdir(os.path.join(scene.replica.folder, "storage-good"))
+
+
 def test_path_tricks():
     with Scene() as scene:
         peer = scene.peer("good")
