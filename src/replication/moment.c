@@ -3,6 +3,7 @@
 #include "disk/disk-server.h"
 #include "disk/image.h"
 #include "replication/blob-rules.h"
+#include "replication/sent-parts.h"
 #include "replication/tpm-state.h"
 
 #include <signal.h>
@@ -278,7 +279,9 @@ moment_open(const ReplicationContext *context, const MomentRequest *request, GEr
     self->disks = g_ptr_array_new_with_free_func((GDestroyNotify)moment_disk_free);
     self->checkpoint = g_strdup(request->incremental != NULL ? request->incremental : request->checkpoint);
     self->taken_usec = g_get_monotonic_time();
-    if (!(is_off(domain) ? open_off(self, request, infos, error) : open_running(self, request, domain->pid, infos, error))) {
+    bool good = is_off(domain) ? open_off(self, request, infos, error) : open_running(self, request, domain->pid, infos, error);
+    good = good && (request->incremental == NULL || sent_parts_add(context, request->vm_uuid, request->incremental, self, error));
+    if (!good) {
         bool made = self->made_checkpoint;
         moment_close(self);
         if (made)

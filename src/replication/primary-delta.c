@@ -1,6 +1,7 @@
 /* A cycle: what changed since the last acknowledged checkpoint, as one log. */
 #include "replication/primary-private.h"
 
+#include "replication/sent-parts.h"
 #include "util/log.h"
 
 #include <string.h>
@@ -121,6 +122,8 @@ primary_run_delta(Primary *self, const StoreRelationship *row, char *const *targ
                               .timeout_sec = CAPTURE_TIMEOUT_SEC, .freeze = kind == POINT_KIND_STANDARD && primary_wants_freeze(self, row) };
     g_autoptr(Moment) moment = moment_open(self->context, &request, error);
     if (moment == NULL)
+        return false;
+    if (!moment_made_checkpoint(moment) && !sent_parts_note(self->context, row->vm_uuid, row->checkpoint, moment, error))
         return false;
     tally_pending(relationship_tally(self->relationship), dirty_bytes(moment));
 

@@ -1,6 +1,7 @@
 #include "replication/primary-private.h"
 
 #include "replication/plan.h"
+#include "replication/sent-parts.h"
 #include "replication/settings.h"
 #include "util/durable.h"
 #include "util/log.h"
@@ -260,7 +261,7 @@ primary_forget(const ReplicationContext *context, const char *vm_uuid, GError **
     if (!virt_checkpoint_drop_unknown(context->virt, vm_uuid, context->scratch_folder, &left) &&
         !g_error_matches(left, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN))
         log_warning("cycle", vm_uuid, "bitmaps of ours may be left in its images: %s; continuing", left->message);
-    return primary_forget_plan(context, vm_uuid, error);
+    return sent_parts_forget(context, vm_uuid, error) && primary_forget_plan(context, vm_uuid, error);
 }
 
 /* ---- agreeing on the position ---- */

@@ -12,7 +12,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import hosts  # noqa: E402
 import tap  # noqa: E402
-from images import MIB, assert_same, differ, flat, scribble  # noqa: E402
+from images import MIB, assert_same, differ, flat, replica_disks, scribble, wait_received  # noqa: E402
 from mortal import Mortal  # noqa: E402
 
 BUILD = sys.argv[1]
@@ -23,15 +23,6 @@ SIZES = (16 * MIB, 16 * MIB)
 STEPS = [int(word) for word in os.environ.get("VR_TEST_DEATHS", "1 3 6 10 15 21 28").split()]
 NOT_NOW = (IN_USE, INVALID_STATE)
 TEST_NAME = "ledger - Test"
-
-
-def disks_of_replica(host, uuid):
-    folder = os.path.join(host.storage, uuid, "disks")
-    return [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
-
-
-def wait_received(primary, replica, uuid):
-    hosts.wait_for(lambda: differ(primary.disk_paths(), disks_of_replica(replica, uuid)) is None, "the replica to be equal")
 
 
 @contextlib.contextmanager
@@ -245,13 +236,13 @@ def test_enable_start_and_remove():
             if primary.state(uuid) == hosts.READY:
                 primary.start_replication(uuid)
             primary.wait_state(uuid, hosts.REPLICATING)
-            hosts.wait_for(lambda g=guest, u=uuid: differ(g.disks, disks_of_replica(replica, u)) is None, "the copy")
+            hosts.wait_for(lambda g=guest, u=uuid: differ(g.disks, replica_disks(replica, u)) is None, "the copy")
 
             removed.append(mortal.dies(step, lambda u=uuid: remove(primary, u)))
             ask_until_gone(primary, uuid)
             removed_there.append(there.dies(step, lambda u=uuid: remove(replica, u)))
             ask_until_gone(replica, uuid)
-            assert differ(guest.disks, disks_of_replica(replica, uuid)) is None, "the copy is no longer whole"
+            assert differ(guest.disks, replica_disks(replica, uuid)) is None, "the copy is no longer whole"
         count("CreateReplicationRelationship", made)
         count("RemoveReplicationRelationship", removed)
         print(f"# started: {started}, removed from the replica: {removed_there}")

@@ -12,7 +12,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import hosts  # noqa: E402
 import tap  # noqa: E402
-from images import MIB, assert_same, differ, flat, io, resize, scribble  # noqa: E402
+from images import MIB, assert_same, flat, io, replica_disks, resize, scribble, wait_received  # noqa: E402
 from mortal import Mortal  # noqa: E402
 from wsman_client import EmbeddedInstance  # noqa: E402
 
@@ -23,18 +23,6 @@ AS_REPLICA = 2
 # the turn that is asked for again.
 DEATHS = [(int(first), int(second or 0)) for first, _, second in
           (word.partition("+") for word in os.environ.get("VR_TEST_DEATHS", "30 61 64 66+3 68+6 75+9 79").split())]
-
-
-def replica_disks(host, uuid):
-    folder, found = os.path.join(host.storage, uuid, "disks"), {}
-    for name in sorted(os.listdir(folder)):
-        path = os.path.join(folder, name)
-        found[name.partition(".")[0]] = read(path).decode() if name.endswith(".path") else path
-    return [found[target] for target in sorted(found)]
-
-
-def wait_received(primary, replica, uuid):
-    hosts.wait_for(lambda: differ(primary.disk_paths(), replica_disks(replica, uuid)) is None, "the replica to be equal")
 
 
 def wait_equal(here, there, uuid):

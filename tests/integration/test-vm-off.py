@@ -2,6 +2,8 @@
 """Guests that are off, and what a daemon leaves behind in a guest when it stops."""
 
 import os
+import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -9,6 +11,7 @@ import tempfile
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import hosts  # noqa: E402
 import tap  # noqa: E402
+from images import MIB, scribble, wait_received  # noqa: E402
 from relay import Relay  # noqa: E402
 
 BUILD = sys.argv[1]
@@ -43,6 +46,36 @@ def test_the_last_changes_of_a_guest_that_was_turned_off_arrive():
             primary.power(uuid, hosts.POWER_ON)
             replica.wait_replication(uuid, 2)
         assert not resynchronized(primary), "turning the guest off lost the track of its changes"
+
+
+def test_an_image_that_is_put_back():
+    """To a moment since its newest checkpoint, so that its bitmap is the right one, and does not tell what was written after that moment."""
+    random.seed(12)
+    with hosts.Site(BUILD) as site:
+        primary, replica = site.host("p"), site.host("r")
+        guest = primary.add_guest((16 * MIB, 16 * MIB), memory=128)
+        uuid = guest.uuid
+        primary.start()
+        replica.start()
+        replica.enable_server("p")
+        primary.create_relationship(uuid, replica)
+        primary.start_replication(uuid)
+        primary.wait_state(uuid, hosts.REPLICATING)
+        for restarts in (False, True):
+            scribble(guest.disks)
+            wait_received(primary, replica, uuid)
+            for path in guest.disks:
+                shutil.copy2(path, path + ".copy")
+            scribble(guest.disks)
+            wait_received(primary, replica, uuid)
+            if restarts:
+                primary.stop()
+            for path in guest.disks:
+                os.rename(path + ".copy", path)
+            if restarts:
+                primary.start()
+            wait_received(primary, replica, uuid)
+        assert not resynchronized(primary)
 
 
 def test_first_copy_of_a_guest_that_is_off():

@@ -53,3 +53,20 @@ def differ(left, right):
 def assert_same(left, right):
     difference = differ(left, right)
     assert difference is None, difference
+
+
+def _read(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def replica_disks(host, uuid):
+    folder, found = os.path.join(host.storage, uuid, "disks"), {}
+    for name in sorted(os.listdir(folder)):
+        path = os.path.join(folder, name)
+        found[name.partition(".")[0]] = _read(path) if name.endswith(".path") else path
+    return [found[target] for target in sorted(found)]
+
+
+def wait_received(primary, replica, uuid):
+    wait_for(lambda: differ(primary.disk_paths(), replica_disks(replica, uuid)) is None, "the replica to be equal")
