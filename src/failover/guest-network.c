@@ -40,18 +40,69 @@ virt_of(const Guest *self)
     return self->member->service->context.virt;
 }
 
+static const gint *
+stop_of(const Guest *self)
+{
+    return &self->member->service->stop_flag;
+}
+
+static bool
+is_wanted(const Guest *self)
+{
+    g_autoptr(StoreRelationship) row = relationship_row(self->member->relationship);
+    return row->mode == MODE_REPLICA && (row->guest_todo & self->which) != 0;
+}
+
+static bool
+is_running(const Guest *self)
+{
+    g_autoptr(VirtDomain) domain = virt_host_find(virt_of(self), self->uuid, NULL);
+    return domain != NULL && domain->state != VIRT_OFF && domain->state != VIRT_CRASHED && domain->state != VIRT_SAVED;
+}
+
+/* Is there still somebody to be looked after? */
+static bool
+goes_on(const Guest *self)
+{
+    return !service_is_stopping(self->member->service) && is_wanted(self) && is_running(self);
+}
+
 /* ---- one adapter ---- */
+
+/* A bridge or a VLAN in the guest has the MAC address of the adapter below it, which then has no addresses of its own. */
+static bool
+is_in_use(const VirtGuestInterface *interface)
+{
+    for (char **address = interface->addresses; *address != NULL; address++) {
+        if (!g_str_has_prefix(*address, "fe80:") && !g_str_has_prefix(*address, "169.254."))
+            return true;
+    }
+    return false;
+}
 
 static const VirtGuestInterface *
 find_interface(const GPtrArray *interfaces, const AdapterView *adapter, GError **error)
 {
+    const VirtGuestInterface *found = NULL;
     for (guint i = 0; i < interfaces->len; i++) {
         const VirtGuestInterface *interface = g_ptr_array_index(interfaces, i);
-        if (strcmp(interface->mac, adapter->mac) == 0)
-            return interface;
+        if (strcmp(interface->mac, adapter->mac) == 0 && (found == NULL || (!is_in_use(found) && is_in_use(interface))))
+            found = interface;
     }
-    replication_refuse(error, REPLICATION_ERROR_FAILED, "the guest has no network device with the address %s", adapter->mac);
-    return NULL;
+    if (found == NULL)
+        replication_refuse(error, REPLICATION_ERROR_FAILED, "the guest has no network device with the address %s", adapter->mac);
+    return found;
+}
+
+static bool
+has_addresses(const GPtrArray *interfaces, const AdapterView *adapter, const char *device)
+{
+    for (guint i = 0; i < interfaces->len; i++) {
+        const VirtGuestInterface *interface = g_ptr_array_index(interfaces, i);
+        if (strcmp(interface->name, device) == 0)
+            return guest_has_addresses(adapter, (const char *const *)interface->addresses);
+    }
+    return false;
 }
 
 static bool
@@ -59,7 +110,7 @@ set_linux(const Guest *self, const AdapterView *adapter, const char *device, GEr
 {
     g_auto(GStrv) command = guest_linux_command(adapter, device);
     g_autofree char *by = NULL;
-    if (!virt_agent_run(virt_of(self), self->uuid, (const char *const *)command, guest_linux_script(), RUN_SEC, &by, error))
+    if (!virt_agent_run(virt_of(self), self->uuid, (const char *const *)command, guest_linux_script(), RUN_SEC, stop_of(self), &by, error))
         return false;
     log_info("guest", self->name, "adapter %s is set by %s", adapter->mac, by);
     return true;
@@ -72,7 +123,7 @@ set_windows(const Guest *self, const AdapterView *adapter, const char *device, G
     g_autoptr(GPtrArray) commands = guest_windows_commands(adapter, device);
     for (guint i = 0; i < commands->len; i++) {
         g_autoptr(GError) cause = NULL;
-        if (virt_agent_run(virt_of(self), self->uuid, g_ptr_array_index(commands, i), NULL, RUN_SEC, NULL, &cause))
+        if (virt_agent_run(virt_of(self), self->uuid, g_ptr_array_index(commands, i), NULL, RUN_SEC, stop_of(self), NULL, &cause))
             continue;
         if (i == 0 && commands->len == 1) {
             g_propagate_error(error, g_steal_pointer(&cause));
@@ -84,20 +135,19 @@ set_windows(const Guest *self, const AdapterView *adapter, const char *device, G
 }
 
 static bool
-wait_for_addresses(const Guest *self, const AdapterView *adapter, GError **error)
+wait_for_addresses(const Guest *self, const AdapterView *adapter, const char *device, GError **error)
 {
     int64_t deadline = g_get_monotonic_time() + SETTLE_SEC * G_USEC_PER_SEC;
     do {
         g_autoptr(GPtrArray) interfaces = virt_agent_interfaces(virt_of(self), self->uuid, error);
-        const VirtGuestInterface *interface = interfaces != NULL ? find_interface(interfaces, adapter, error) : NULL;
-        if (interface == NULL)
+        if (interfaces == NULL)
             return false;
-        if (guest_has_addresses(adapter, (const char *const *)interface->addresses))
+        if (has_addresses(interfaces, adapter, device))
             return true;
         g_usleep(AGENT_LOOK_USEC);
-    } while (g_get_monotonic_time() < deadline && !service_is_stopping(self->member->service));
-    return replication_refuse(error, REPLICATION_ERROR_FAILED, "the guest was told the addresses of adapter %s and does not have them after "
-                              "%d s", adapter->mac, SETTLE_SEC);
+    } while (g_get_monotonic_time() < deadline && goes_on(self));
+    return replication_refuse(error, REPLICATION_ERROR_FAILED, "the guest was told the addresses of adapter %s and does not have them",
+                              adapter->mac);
 }
 
 static bool
@@ -105,8 +155,8 @@ set_adapter(const Guest *self, const AdapterView *adapter, bool is_windows, GErr
 {
     g_autoptr(GPtrArray) interfaces = virt_agent_interfaces(virt_of(self), self->uuid, error);
     const VirtGuestInterface *interface = interfaces != NULL ? find_interface(interfaces, adapter, error) : NULL;
-    return interface != NULL &&
-           (is_windows ? set_windows : set_linux)(self, adapter, interface->name, error) && wait_for_addresses(self, adapter, error);
+    return interface != NULL && (is_windows ? set_windows : set_linux)(self, adapter, interface->name, error) &&
+           wait_for_addresses(self, adapter, interface->name, error);
 }
 
 /* ---- all of them ---- */
@@ -140,12 +190,13 @@ set_with_patience(const Guest *self, GPtrArray *adapters, Job *job, GError **err
         if (set_all(self, adapters, &cause))
             return true;
         job_set_percent(job, (n - adapters->len) * 100 / n);
-        if (i == TRIES || service_is_stopping(self->member->service)) {
+        for (int64_t end = g_get_monotonic_time() + TRY_PAUSE_USEC; i < TRIES && goes_on(self) && g_get_monotonic_time() < end;)
+            g_usleep(AGENT_LOOK_USEC);
+        if (i == TRIES || !goes_on(self)) {
             g_propagate_error(error, g_steal_pointer(&cause));
             return false;
         }
         log_info("guest", self->name, "%s; trying again", cause->message);
-        g_usleep(TRY_PAUSE_USEC);
     }
 }
 
@@ -172,26 +223,12 @@ adapters_to_set(const Guest *self, GError **error)
 
 /* ---- when ---- */
 
-static bool
-is_wanted(const Guest *self)
-{
-    g_autoptr(StoreRelationship) row = relationship_row(self->member->relationship);
-    return row->mode == MODE_REPLICA && (row->guest_todo & self->which) != 0;
-}
-
-static bool
-is_running(const Guest *self)
-{
-    g_autoptr(VirtDomain) domain = virt_host_find(virt_of(self), self->uuid, NULL);
-    return domain != NULL && domain->state != VIRT_OFF && domain->state != VIRT_CRASHED && domain->state != VIRT_SAVED;
-}
-
 /* False without an error when there is nobody to wait for any more. */
 static bool
 wait_for_agent(const Guest *self, GError **error)
 {
     int64_t deadline = g_get_monotonic_time() + AGENT_WAIT_SEC * G_USEC_PER_SEC;
-    while (is_wanted(self) && is_running(self) && !service_is_stopping(self->member->service)) {
+    while (goes_on(self)) {
         g_autoptr(GError) cause = NULL;
         if (virt_agent_is_ready(virt_of(self), self->uuid, &cause))
             return true;
@@ -224,18 +261,22 @@ run(const Guest *self, GPtrArray *adapters)
                                       what, false);
     GError *cause = NULL;
     g_autoptr(GError) error = NULL;
+    relationship_set_guest_error(self->member->relationship, NULL);
     if (wait_for_agent(self, &cause) && set_with_patience(self, adapters, job, &cause)) {
         note(self, false);
         log_notice("guest", self->name, "its guest has the network addresses that were set for a failover");
         job_end(job, NULL);
         return;
     }
-    if (cause != NULL)
-        service_fail(cause, &error);
-    else
+    if (cause == NULL || !goes_on(self)) {
+        g_clear_error(&cause);
         replication_refuse(&error, REPLICATION_ERROR_INVALID_STATE, "the VM was turned off, or the daemon ends");
-    log_warning("guest", self->name, "its guest does not have the network addresses that were set for a failover: %s; trying again at its next "
-                "start", error->message);
+    } else {
+        service_fail(cause, &error);
+        relationship_set_guest_error(self->member->relationship, error->message);
+    }
+    log_warning("guest", self->name, "its guest does not have the network addresses that were set for a failover: %s; trying again when it is "
+                "started next", error->message);
     job_end(job, error);
 }
 

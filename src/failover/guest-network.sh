@@ -143,6 +143,7 @@ set_ifupdown() {
     families=
     [ "$ipv4" = keep ] || families="$families inet"
     [ "$ipv6" = keep ] || families="$families inet6"
+    options=$(cat "$root"/etc/network/interfaces "$root"/etc/network/interfaces.d/* 2>/dev/null | device_options)
     ifdown --force "$device" >/dev/null 2>&1
     # What the kernel or a client of DHCP left of addresses that ifupdown does not know
     [ "$ipv4" = keep ] || ip -4 addr flush dev "$device" scope global 2>/dev/null
@@ -155,7 +156,10 @@ set_ifupdown() {
             "$root/etc/network/interfaces" "$root"/etc/network/interfaces.d/* || echo "auto $device"
         case $ipv4 in
         static) stanzas inet 4 ;;
-        dhcp) echo "iface $device inet dhcp" ;;
+        dhcp)
+            echo "iface $device inet dhcp"
+            [ -z "$options" ] || echo "$options"
+            ;;
         esac
         [ "$ipv6" != static ] || stanzas inet6 6
     } >>"$root/etc/network/interfaces" || return
@@ -177,14 +181,23 @@ drop_stanzas() {
     return $status
 }
 
-# stanzas FAMILY 4|6: one for each address; gateway and name servers are in the first
+# What of the stanzas of the device makes it what it is, such as a bridge: that stays.
+device_options() {
+    awk -v device="$device" -v families="$families " '
+        $1 == "iface" { ours = $2 == device && index(families, " " $3 " ") }
+        $1 ~ /^(auto|allow-.*|mapping|source|source-directory|rename|template|no-.*)$/ { ours = 0 }
+        ours && $1 ~ /^((bridge|bond|vlan|wpa)[-_].*|slaves|mtu|hwaddress|metric)$/ && !seen[$0]++'
+}
+
+# stanzas FAMILY 4|6: one for each address; gateway, name servers and what else there is are in the first
 stanzas() {
-    gateway=$(first "$(of "$2" $gateways)") servers=$(of "$2" $dns)
+    more=$options gateway=$(first "$(of "$2" $gateways)") servers=$(of "$2" $dns)
     for address in $(of "$2" $addresses); do
         printf 'iface %s %s static\n    address %s\n' "$device" "$1" "$address"
         [ -z "$gateway" ] || printf '    gateway %s\n' "$gateway"
         [ -z "$servers" ] || printf '    dns-nameservers %s\n' "${servers% }"
-        gateway='' servers=''
+        [ -z "$more" ] || printf '%s\n' "$more"
+        gateway='' servers='' more=''
     done
 }
 

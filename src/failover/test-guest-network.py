@@ -131,6 +131,17 @@ iface eth0 inet static
         self.assertEqual(self.guest.read("etc/network/interfaces.d/50-cloud-init"), "auto eth0\n")
         self.assertIn("address 10.0.0.5/24", self.guest.read("etc/network/interfaces"))
 
+    def test_ifupdown_keeps_a_bridge(self):
+        self.ifupdown()
+        self.guest.write("etc/network/interfaces", "auto eth0\niface eth0 inet static\n    address 192.0.2.10/24\n    bridge_ports ens3\n"
+                                                   "    bridge_stp off\n    post-up ip route add 198.51.100.0/24 via 192.0.2.1\n")
+        for words, method in ((STATIC, "static\n    address 10.0.0.5/24\n    gateway 10.0.0.1\n    dns-nameservers 10.0.0.2"), (DHCP, "dhcp")):
+            self.good("ifupdown", *words)
+            text = self.guest.read("etc/network/interfaces")
+            self.assertIn(f"iface eth0 inet {method}\n    bridge_ports ens3\n    bridge_stp off\n", text)
+            self.assertEqual(text.count("bridge_ports"), 1)
+            self.assertNotIn("192.0.2", text)
+
     def test_ifupdown_that_fails_is_told(self):
         self.ifupdown()
         self.guest.program("ifup", status=1)

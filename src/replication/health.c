@@ -133,6 +133,15 @@ not_consistent(const HealthFacts *facts)
                            facts->consistent_error);
 }
 
+static char *
+not_addressed(const HealthFacts *facts)
+{
+    if (facts->guest_error == NULL)
+        return NULL;
+    return g_strdup_printf("The guest of '%s', or of its test, does not have the addresses that were set for it: %s; set them in the guest, or see "
+                           "to the cause and start the VM again.", facts->vm_name, facts->guest_error);
+}
+
 static bool
 is_suspended(const HealthFacts *facts)
 {
@@ -297,6 +306,7 @@ static const struct {
     { HEALTH_WARNING, too_many_missed },
     { HEALTH_WARNING, too_slow },
     { HEALTH_WARNING, not_consistent },
+    { HEALTH_WARNING, not_addressed },
 };
 
 ReplicationHealth

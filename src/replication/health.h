@@ -25,6 +25,7 @@ typedef struct {
     const char      *last_error; /* (nullable) */
     bool             runs_twice; /* the VM was last seen to run on both hosts */
     const char      *consistent_error; /* (nullable): why application-consistent points fail */
+    const char      *guest_error; /* (nullable): why a guest does not have the addresses that were set for it */
     int64_t          lag_usec;   /* age of the newest complete copy; -1 there is none */
     int64_t          silent_usec; /* replica: since the primary was heard of; else -1 */
     unsigned         interval_sec;

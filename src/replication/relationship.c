@@ -20,6 +20,7 @@ struct Relationship {
     char   *error;
     gint    runs_twice;       /* atomic: the VM on both hosts, when it was last seen */
     char   *consistent_error; /* of application-consistent points */
+    char   *guest_error;      /* of addresses after a failover */
     int64_t captured_usec;
     unsigned percent;
     Job    *job;
@@ -72,6 +73,7 @@ relationship_unref(Relationship *self)
     g_free(self->operation);
     g_free(self->error);
     g_free(self->consistent_error);
+    g_free(self->guest_error);
     job_unref(self->job);
     g_mutex_clear(&self->lock);
     g_cond_clear(&self->changed);
@@ -348,6 +350,24 @@ relationship_set_consistent_error(Relationship *self, const char *text)
     }
     g_mutex_unlock(&self->lock);
     return is_new;
+}
+
+void
+relationship_set_guest_error(Relationship *self, const char *text)
+{
+    g_mutex_lock(&self->lock);
+    g_free(self->guest_error);
+    self->guest_error = g_strdup(text);
+    g_mutex_unlock(&self->lock);
+}
+
+char *
+relationship_guest_error(Relationship *self)
+{
+    g_mutex_lock(&self->lock);
+    char *text = g_strdup(self->guest_error);
+    g_mutex_unlock(&self->lock);
+    return text;
 }
 
 char *

@@ -81,6 +81,9 @@ char *relationship_error(Relationship *self);
 /* Why application-consistent points fail now; NULL clears it. Gives true when the text is new. */
 bool     relationship_set_consistent_error(Relationship *self, const char *text);
 char    *relationship_consistent_error(Relationship *self);
+/* Why the guest of a failed-over VM, or of its test, does not have its addresses; NULL clears it. */
+void     relationship_set_guest_error(Relationship *self, const char *text);
+char    *relationship_guest_error(Relationship *self);
 /* Monotonic time of the capture of the newest complete copy; 0 unknown. */
 void    relationship_set_captured(Relationship *self, int64_t monotonic_usec);
 int64_t relationship_captured(Relationship *self);

@@ -33,6 +33,7 @@ struct ReplicationService {
     GCond         scheduler_wake;
     GHashTable   *members;    /* VM UUID -> Member */
     bool          stopping;
+    gint          stop_flag; /* atomic copy of it, not under the lock */
     unsigned      running_jobs;
     GCond         jobs_ended;
     ServiceSettings settings;

@@ -87,6 +87,7 @@ service_judge(Relationship *relationship, const StoreRelationship *row, const Re
     Statistics now;
     tally_read(tally, &now);
     g_autofree char *consistent_error = relationship_consistent_error(relationship);
+    g_autofree char *guest_error = row->guest_todo != 0 ? relationship_guest_error(relationship) : NULL;
     bool is_replica = row->mode == MODE_REPLICA;
     HealthFacts facts = {
         .vm_name = row->vm_name,
@@ -99,6 +100,7 @@ service_judge(Relationship *relationship, const StoreRelationship *row, const Re
         .runs_twice = relationship_runs_twice(relationship) && (!is_replica || row->state == STATE_RECOVERED || row->state == STATE_COMMITTED),
         .last_error = last_error,
         .consistent_error = consistent_error,
+        .guest_error = guest_error,
         .lag_usec = lag_usec,
         .silent_usec = is_replica ? tally_silent_usec(tally) : -1,
         .interval_sec = relationship_settings_interval(settings),

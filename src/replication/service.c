@@ -387,10 +387,7 @@ service_run_thread(ReplicationService *self, ServiceThreadFunc func, void *data)
 bool
 service_is_stopping(ReplicationService *self)
 {
-    g_mutex_lock(&self->lock);
-    bool stopping = self->stopping;
-    g_mutex_unlock(&self->lock);
-    return stopping;
+    return g_atomic_int_get(&self->stop_flag) != 0;
 }
 
 void
@@ -676,6 +673,7 @@ replication_service_stop(ReplicationService *self)
     g_mutex_unlock(&self->link_lock);
     g_mutex_lock(&self->lock);
     self->stopping = true;
+    g_atomic_int_set(&self->stop_flag, 1);
     g_cond_signal(&self->scheduler_wake);
     g_mutex_unlock(&self->lock);
     if (self->context.virt != NULL)

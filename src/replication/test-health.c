@@ -51,6 +51,11 @@ static const struct {
      HEALTH_CRITICAL,
      "'virt-replica resume vm' on this host"},
 
+    {"guest-without-its-addresses",
+     {R, .guest_error = "the agent does not run"},
+     HEALTH_WARNING,
+     "does not have the addresses that were set for it: the agent does not run; set them"},
+
     {"waits-for-another-backup", {P, ERROR(FAILURE_WAITING), .lag_usec = 10 * MIN_}, HEALTH_OK, NULL},
     {"waits-too-long",
      {P, ERROR(FAILURE_WAITING), .lag_usec = 2 * HOUR},

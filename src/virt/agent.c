@@ -275,13 +275,14 @@ take_result(JsonObject *status, const char *name, char **ret_output, GError **er
 }
 
 bool
-virt_agent_run(VirtHost *host, const char *uuid, const char *const *argv, const char *input, unsigned timeout_sec, char **ret_output,
-               GError **error)
+virt_agent_run(VirtHost *host, const char *uuid, const char *const *argv, const char *input, unsigned timeout_sec,
+               const gint *cancelled, char **ret_output, GError **error)
 {
     int64_t pid, deadline = g_get_monotonic_time() + (int64_t)timeout_sec * G_USEC_PER_SEC;
     if (!begin_run(host, uuid, argv, input, &pid, error))
         return false;
-    for (int64_t pause = LOOK_FIRST_USEC; g_get_monotonic_time() < deadline; pause = MIN(pause * 2, LOOK_LAST_USEC)) {
+    for (int64_t pause = LOOK_FIRST_USEC; g_get_monotonic_time() < deadline && g_atomic_int_get(cancelled) == 0;
+         pause = MIN(pause * 2, LOOK_LAST_USEC)) {
         g_autoptr(JsonBuilder) builder = command_new("guest-exec-status");
         json_builder_set_member_name(builder, "pid");
         json_builder_add_int_value(builder, pid);
@@ -295,6 +296,8 @@ virt_agent_run(VirtHost *host, const char *uuid, const char *const *argv, const 
             return take_result(status, argv[0], ret_output, error);
         g_usleep((gulong)pause);
     }
+    if (g_atomic_int_get(cancelled) != 0)
+        return refuse(error, VIRT_ERROR_GAVE_UP, "a program that runs in the guest is not waited for any more");
     g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED, "'%s' in the guest has not ended within %u s", argv[0], timeout_sec);
     return false;
 }

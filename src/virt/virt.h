@@ -111,10 +111,11 @@ bool       virt_agent_is_ready(VirtHost *self, const char *uuid, GError **error)
 /* ID of the guest's system: "debian", "mswindows"; "" when the agent does not know. (transfer full) */
 char      *virt_agent_system(VirtHost *self, const char *uuid, GError **error);
 GPtrArray *virt_agent_interfaces(VirtHost *self, const char *uuid, GError **error); /* of VirtGuestInterface */
-/* Runs a program in the guest, as its administrator, and waits for its end. @input (nullable) is its standard input; @ret_output
- * (nullable) (transfer full) the last of what it said. False when it did not end with status 0, with its complaint. */
+/* Runs a program in the guest, as its administrator, and waits for its end, or until @cancelled is not zero; then it goes on by itself.
+ * @input (nullable) is its standard input; @ret_output (nullable) (transfer full) the last of what it said. False when it did not end with
+ * status 0, with its complaint. */
 bool       virt_agent_run(VirtHost *self, const char *uuid, const char *const *argv, const char *input, unsigned timeout_sec,
-                          char **ret_output, GError **error);
+                          const gint *cancelled, char **ret_output, GError **error);
 
 /* ---- overlays ---- */
 typedef void (*VirtProgressFunc)(void *opaque, unsigned percent);

@@ -81,7 +81,8 @@ def test_no_password_and_no_terminal_is_status_2():
 
 def test_no_service_is_status_3():
     everywhere = {"failover": ["vm"], "enable": ["vm", "--to", "h"], "authorize": ["h", "--storage", "/d"], "unauthorize": ["h"],
-                  "planned-failover": ["vm", "--replica", NOBODY], "modify": ["vm", "--history", "1"]}
+                  "planned-failover": ["vm", "--replica", NOBODY], "modify": ["vm", "--history", "1"],
+                  "import-initial": ["vm", "/d"]}
     for command in commands():
         words = everywhere.get(command, ["vm"] if "VM" in run(command, "--help").stdout.splitlines()[0] else [])
         expect(run("-c", NOBODY, command, *words), UNREACHABLE, "/nonexistent/api.sock")

@@ -8,7 +8,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import hosts  # noqa: E402
 import linux_guest  # noqa: E402
 import tap  # noqa: E402
-from wsman_client import EmbeddedInstance, parse_cim_xml  # noqa: E402
+from wsman_client import EmbeddedInstance  # noqa: E402
 
 BUILD = sys.argv[1]
 NAME = "l"  # short, as it is part of the path of a socket
@@ -65,8 +65,14 @@ def test_a_guest_has_its_addresses_after_a_failover_and_a_test():
         found = read_adapters(replica, uuid)
         assert sorted(found) == ["52540000000A", "52540000000B"], found
         assert found["52540000000A"]["IPAddresses"] == STATIC["IPAddresses"], found
+        set_adapters(replica, uuid, ("52:54:00:00:00:0c", STATIC), want=INVALID_PARAMETER)
+        set_adapters(replica, uuid, (MACS[1], {**BY_DHCP, "DefaultGateways": ["10.0.2.2"]}), want=INVALID_PARAMETER)
+        set_adapters(replica, uuid, (MACS[1], {**STATIC, "DefaultGateways": []}), want=INVALID_PARAMETER)  # the first one has these
+        assert read_adapters(replica, uuid)["52540000000B"]["DHCPEnabled"] in (True, "true"), read_adapters(replica, uuid)
+        set_adapters(primary, uuid, (MACS[0], {**STATIC, "IPAddresses": ["192.0.2.10"], "Subnets": ["24"], "DefaultGateways": []}))
         # The VM of a test, whose adapters are connected to nothing: nobody is asked for DHCP
         test_uuid = replica.test(uuid)
+        set_adapters(replica, test_uuid, (MACS[0], STATIC), want=INVALID_STATE)
         replica.power(test_uuid, hosts.POWER_ON)
         line = wait_addresses(linux_guest.log_of(replica, NAME + " - Test"), *NEW)
         assert OLD not in line, line
