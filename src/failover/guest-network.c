@@ -116,22 +116,20 @@ set_linux(const Guest *self, const AdapterView *adapter, const char *device, GEr
     return true;
 }
 
-/* A command that fails does not keep the others from being run: what counts is what came of all of them. */
-static bool
-set_windows(const Guest *self, const AdapterView *adapter, const char *device, GError **error)
+/* A command that fails does not keep the others from being run, such as DHCP that is on already: what counts is what the adapter has then.
+ * @ret_cause: of the first that failed, if any. */
+static void
+run_windows(const Guest *self, const AdapterView *adapter, const char *device, GError **ret_cause)
 {
     g_autoptr(GPtrArray) commands = guest_windows_commands(adapter, device);
     for (guint i = 0; i < commands->len; i++) {
         g_autoptr(GError) cause = NULL;
         if (virt_agent_run(virt_of(self), self->uuid, g_ptr_array_index(commands, i), NULL, RUN_SEC, stop_of(self), NULL, &cause))
             continue;
-        if (i == 0 && commands->len == 1) {
-            g_propagate_error(error, g_steal_pointer(&cause));
-            return false;
-        }
         log_info("guest", self->name, "adapter %s: %s; continuing", adapter->mac, cause->message);
+        if (*ret_cause == NULL)
+            *ret_cause = g_steal_pointer(&cause);
     }
-    return true;
 }
 
 static bool
@@ -151,12 +149,26 @@ wait_for_addresses(const Guest *self, const AdapterView *adapter, const char *de
 }
 
 static bool
+set_windows(const Guest *self, const AdapterView *adapter, const char *device, GError **error)
+{
+    g_autoptr(GError) cause = NULL;
+    run_windows(self, adapter, device, &cause);
+    if (wait_for_addresses(self, adapter, device, error))
+        return true;
+    if (cause != NULL)
+        g_prefix_error(error, "%s; ", cause->message);
+    return false;
+}
+
+static bool
 set_adapter(const Guest *self, const AdapterView *adapter, bool is_windows, GError **error)
 {
     g_autoptr(GPtrArray) interfaces = virt_agent_interfaces(virt_of(self), self->uuid, error);
     const VirtGuestInterface *interface = interfaces != NULL ? find_interface(interfaces, adapter, error) : NULL;
-    return interface != NULL && (is_windows ? set_windows : set_linux)(self, adapter, interface->name, error) &&
-           wait_for_addresses(self, adapter, interface->name, error);
+    if (interface == NULL)
+        return false;
+    return is_windows ? set_windows(self, adapter, interface->name, error) :
+                        set_linux(self, adapter, interface->name, error) && wait_for_addresses(self, adapter, interface->name, error);
 }
 
 /* ---- all of them ---- */
@@ -165,12 +177,10 @@ set_adapter(const Guest *self, const AdapterView *adapter, bool is_windows, GErr
 static bool
 set_all(const Guest *self, GPtrArray *adapters, GError **error)
 {
-    g_autofree char *system = virt_agent_system(virt_of(self), self->uuid, error);
+    g_autofree char *system = virt_agent_system(virt_of(self), self->uuid, NULL); /* which agents before 2.10 do not know */
     g_autoptr(GError) first = NULL;
-    if (system == NULL)
-        return false;
     for (guint i = 0; i < adapters->len;) {
-        if (set_adapter(self, g_ptr_array_index(adapters, i), strcmp(system, "mswindows") == 0, first == NULL ? &first : NULL))
+        if (set_adapter(self, g_ptr_array_index(adapters, i), g_strcmp0(system, "mswindows") == 0, first == NULL ? &first : NULL))
             g_ptr_array_remove_index(adapters, i);
         else
             i++;

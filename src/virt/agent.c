@@ -107,6 +107,17 @@ is_flat(const char *json)
     return depth <= DEPTH_MAX;
 }
 
+/* As one line that can be shown. */
+static char *
+clean(char *text)
+{
+    for (char *c = text; *c != '\0'; c++) {
+        if (g_ascii_iscntrl(*c))
+            *c = ' ';
+    }
+    return g_strstrip(text);
+}
+
 /* What is in "return" of the answer: (transfer full) an object, or an array when @as_array. */
 static JsonNode *
 ask(VirtHost *host, const char *uuid, JsonBuilder *builder, const char *name, bool as_array, GError **error)
@@ -118,6 +129,8 @@ ask(VirtHost *host, const char *uuid, JsonBuilder *builder, const char *name, bo
     char *answer = virDomainQemuAgentCommand(domain, command, ANSWER_SEC, 0);
     if (answer == NULL) {
         virt_fail(host, domain, error, "has an agent in its guest that does not do %s", name);
+        if (error != NULL && *error != NULL)
+            clean((*error)->message); /* some of it may be the agent's */
         return NULL;
     }
     g_autoptr(JsonNode) root = is_flat(answer) ? json_from_string(answer, NULL) : NULL;
@@ -250,12 +263,7 @@ last_words(const char *encoded)
     if (data == NULL || length == 0)
         return g_strdup("");
     gsize skipped = length > OUTPUT_MAX_BYTES ? length - OUTPUT_MAX_BYTES : 0;
-    char *text = g_utf8_make_valid((const char *)data + skipped, (gssize)(length - skipped));
-    for (char *c = text; *c != '\0'; c++) {
-        if (g_ascii_iscntrl(*c))
-            *c = ' ';
-    }
-    return g_strstrip(text);
+    return clean(g_utf8_make_valid((const char *)data + skipped, (gssize)(length - skipped)));
 }
 
 static bool

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A Linux guest with a real agent is frozen; the argument is the folder in which make-linux-guest made its boot disk. */
+/* A Linux guest with a real agent is frozen, and asked for this and that; the argument is the folder in which make-linux-guest made its boot disk. */
 
 #define DATA_BYTES  "33554432"
 #define WAIT_USEC   (120 * G_USEC_PER_SEC)
@@ -149,6 +149,63 @@ test_without_an_agent_nothing_is_left(void)
     test_guest_remove(bed, uuid);
 }
 
+/* ---- the agent ---- */
+
+static bool
+run_in_guest(const char *script, const char *input, unsigned timeout_sec, char **ret_output, GError **error)
+{
+    static const gint never = 0;
+    const char *const argv[] = { "/bin/sh", "-c", script, NULL };
+    return virt_agent_run(bed->host, guest, argv, input, timeout_sec, &never, ret_output, error);
+}
+
+static void
+test_the_agent_runs_programs(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *said = NULL, *end = NULL;
+    g_assert_true(run_in_guest("read -r word; echo \"$word\"; echo and more", "what it is told\n", 60, &said, &error));
+    g_assert_no_error(error);
+    g_assert_cmpstr(said, ==, "what it is told and more");
+    g_assert_true(run_in_guest("i=0; while [ $i -lt 1000 ]; do printf 'line %d\\n\\033' $i; i=$((i + 1)); done; echo end", NULL, 60, &end, NULL));
+    g_assert_true(g_str_has_suffix(end, "line 999  end"));
+    g_assert_cmpuint(strlen(end), <, 500);
+    g_assert_null(strchr(end, '\033'));
+}
+
+static void
+test_a_program_that_fails_says_why(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GError) late = NULL;
+    g_autoptr(GError) given_up = NULL;
+    static const gint cancelled = 1;
+    const char *const argv[] = { "/bin/sleep", "60", NULL };
+    g_assert_false(run_in_guest("echo the reason >&2; exit 7", NULL, 60, NULL, &error));
+    g_assert_nonnull(strstr(error->message, "ended with status 7: the reason"));
+    g_assert_false(run_in_guest("sleep 60", NULL, 1, NULL, &late));
+    g_assert_nonnull(strstr(late->message, "has not ended within 1 s"));
+    g_assert_false(virt_agent_run(bed->host, guest, argv, NULL, 60, &cancelled, NULL, &given_up));
+    g_assert_error(given_up, VIRT_ERROR, VIRT_ERROR_GAVE_UP);
+}
+
+static void
+test_the_agent_knows_its_devices(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GPtrArray) interfaces = virt_agent_interfaces(bed->host, guest, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(interfaces->len, >=, 1);
+    const VirtGuestInterface *loopback = g_ptr_array_index(interfaces, 0);
+    g_assert_cmpstr(loopback->name, ==, "lo");
+    g_assert_true(g_strv_contains((const char *const *)loopback->addresses, "127.0.0.1/8"));
+    g_assert_true(virt_agent_is_ready(bed->host, guest, &error));
+    g_autofree char *plain = test_guest_new(bed, "agentless");
+    g_assert_false(virt_agent_is_ready(bed->host, plain, &error));
+    g_assert_error(error, VIRT_ERROR, VIRT_ERROR_FAILED);
+    test_guest_remove(bed, plain);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -167,6 +224,9 @@ main(int argc, char **argv)
     g_test_add_func("/freeze/release-thaws", test_release_thaws);
     g_test_add_func("/freeze/a-paused-guest-is-not-asked", test_a_paused_guest_is_not_asked);
     g_test_add_func("/freeze/without-an-agent-nothing-is-left", test_without_an_agent_nothing_is_left);
+    g_test_add_func("/agent/it-runs-programs", test_the_agent_runs_programs);
+    g_test_add_func("/agent/a-program-that-fails-says-why", test_a_program_that_fails_says_why);
+    g_test_add_func("/agent/it-knows-its-devices", test_the_agent_knows_its_devices);
     int result = g_test_run();
     test_stop(bed);
     g_free(guest);
