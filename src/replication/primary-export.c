@@ -68,7 +68,6 @@ primary_export_sink(ExportedLog *self)
 static bool
 enter_in_list(const ExportedLog *self, const StoreRelationship *row, const CopyLog *log, int64_t taken_usec, GError **error)
 {
-    g_autoptr(GError) cause = NULL;
     g_autoptr(CopyFolder) list = self->number > 1 ? copy_folder_load(self->folder, error)
                                                   : copy_folder_new(row->vm_uuid, row->vm_name, row->lineage);
     if (list == NULL)

@@ -142,11 +142,21 @@ check_disks(ReplicationService *self, const StoreRelationship *row, const GPtrAr
                                      "there, with the same targets", row->vm_name, self->context.host_name);
 }
 
+/* Is there nothing in @folder, or no disk where disks would be? That is what a death within a removal leaves (service_clean_seed()). */
+static bool
+is_left_over(const char *folder)
+{
+    g_autofree char *disks = g_build_filename(folder, "disks", NULL);
+    g_autoptr(GDir) part = g_dir_open(disks, 0, NULL);
+    g_autoptr(GDir) all = part == NULL ? g_dir_open(folder, 0, NULL) : NULL;
+    return (part != NULL && g_dir_read_name(part) == NULL) || (all != NULL && g_dir_read_name(all) == NULL);
+}
+
 /* Files of an earlier replica may be there only when they are this VM's: then its images are the disks there. */
 static bool
 check_folder(ReplicationService *self, const StoreRelationship *row, const GPtrArray *disks, const char *folder, GError **error)
 {
-    bool free_to_use = row->folder != NULL || !g_file_test(folder, G_FILE_TEST_EXISTS);
+    bool free_to_use = row->folder != NULL || !g_file_test(folder, G_FILE_TEST_EXISTS) || is_left_over(folder);
     for (guint i = 0; !free_to_use && i < disks->len; i++) {
         const VirtDisk *disk = g_ptr_array_index(disks, i);
         g_autofree char *path = replica_disk_path(folder, disk->target);

@@ -96,15 +96,22 @@ give_definition_back(ReplicationService *self, const StoreRelationship *row, GEr
            (autostart == NULL || virt_host_set_autostart(self->context.virt, row->vm_uuid, true, error));
 }
 
+/* Where the disks are goes last: by that the folder is known for this VM's. */
 static void
-remove_overlays(const StoreRelationship *row)
+forget_disks(const StoreRelationship *row, char *const *ids)
 {
-    g_auto(GStrv) ids = replica_folder_disks(row->folder, NULL);
-    for (char **id = ids; id != NULL && *id != NULL; id++) {
-        g_autofree char *overlay = replica_overlay_path(row->folder, *id);
-        g_autofree char *elsewhere = g_strdup_printf("%s/disks/%s.path", row->folder, *id);
-        durable_unlink(overlay, NULL);
-        durable_unlink(elsewhere, NULL);
+    for (char *const *id = ids; id != NULL && *id != NULL; id++) {
+        g_autofree char *path = g_strdup_printf("%s/disks/%s.path", row->folder, *id);
+        durable_unlink(path, NULL);
+    }
+}
+
+static void
+remove_overlays(const StoreRelationship *row, char *const *ids)
+{
+    for (char *const *id = ids; id != NULL && *id != NULL; id++) {
+        g_autofree char *path = replica_overlay_path(row->folder, *id);
+        durable_unlink(path, NULL);
     }
 }
 
@@ -115,12 +122,14 @@ service_clean_seed(const StoreRelationship *row)
     static const char *const trees[] = { "blobs", "staging", "undo", "reversed" };
     static const char *const folders[] = { "failover/blobs", "failover", "disks", "" };
     g_autofree char *before = replica_definition_before(row->folder);
-    remove_overlays(row);
+    g_auto(GStrv) ids = replica_folder_disks(row->folder, NULL);
+    remove_overlays(row, ids);
     for (size_t i = 0; i < G_N_ELEMENTS(trees); i++) {
         g_autofree char *path = g_build_filename(row->folder, trees[i], NULL);
         durable_remove_tree(path, NULL);
     }
     durable_unlink(before, NULL);
+    forget_disks(row, ids);
     for (size_t i = 0; i < G_N_ELEMENTS(folders); i++) {
         g_autofree char *path = g_build_filename(row->folder, folders[i], NULL);
         rmdir(path); /* what is not empty stays */

@@ -65,7 +65,7 @@ static void
 test_what_was_written_is_read(Scene *scene, gconstpointer data)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(CopyFolder) made = make(scene, 1234567);
+    copy_folder_free(make(scene, 1234567));
     g_autoptr(CopyFolder) list = copy_folder_load(scene->folder, &error);
     g_assert_no_error(error);
     g_assert_cmpstr(list->vm_uuid, ==, VM);
@@ -100,7 +100,7 @@ test_a_log_again_ends_what_came_after(Scene *scene, gconstpointer data)
 static void
 test_a_damaged_list_is_refused(Scene *scene, gconstpointer data)
 {
-    g_autoptr(CopyFolder) made = make(scene, 5);
+    copy_folder_free(make(scene, 5));
     g_autofree char *path = g_build_filename(scene->folder, "first-copy", NULL), *text = NULL;
     gsize length;
     g_assert_true(g_file_get_contents(path, &text, &length, NULL));
@@ -109,7 +109,8 @@ test_a_damaged_list_is_refused(Scene *scene, gconstpointer data)
         other[i] ^= 1;
         for (int cut = 0; cut < 2; cut++) {
             g_autoptr(GError) error = NULL;
-            g_assert_true(g_file_set_contents(path, cut ? text : other, (gssize)(cut ? i : length), NULL));
+            g_assert_true(g_file_set_contents_full(path, cut ? text : other, (gssize)(cut ? i : length), G_FILE_SET_CONTENTS_NONE, 0600,
+                                                   NULL));
             g_assert_null(copy_folder_load(scene->folder, &error));
             g_assert_error(error, COPY_FOLDER_ERROR, COPY_FOLDER_ERROR_DAMAGED);
         }
@@ -129,7 +130,7 @@ static void
 test_logs_that_are_not_those_of_the_list(Scene *scene, gconstpointer data)
 {
     g_autoptr(CopyFolder) list = make(scene, 5);
-    g_autofree char *first = copy_folder_log_path(scene->folder, 1), *second = copy_folder_log_path(scene->folder, 2);
+    g_autofree char *second = copy_folder_log_path(scene->folder, 2);
     write_log(scene, 1, 'x'); /* a good log of the same size */
     assert_log_refused(scene, list, 1);
     g_assert_cmpint(truncate(second, 100), ==, 0);

@@ -14,9 +14,13 @@ import tap  # noqa: E402
 from copies import (  # noqa: E402
     AS_REPLICA, INVALID_STATE, MIB, NOT_SUPPORTED, SEEDED, begin, check_failover, create, fill, power_off, remove,
     start)
+from mortal import Mortal  # noqa: E402
+from peer import Peer  # noqa: E402
 from relay import Relay  # noqa: E402
 
 BUILD = sys.argv[1]
+# The durable step at which the replica's host dies
+TAKE_DEATHS = [int(step) for step in os.environ.get("VR_TEST_TAKE_DEATHS", "7 14 22 30").split()]
 
 
 def write_noise(path):
@@ -240,6 +244,36 @@ def test_what_cannot_be_a_seed():
         assert definition(replica) == before and replica.state(uuid) == hosts.WAITING_INITIAL and not os.listdir(replica.storage)
         primary.create_relationship(uuid, replica)
         assert definition(replica) != before
+
+
+def test_deaths_while_a_vm_becomes_a_replica_and_back():
+    with hosts.Site(BUILD) as site:
+        host = site.host("r")
+        subprocess.run([os.path.join(hosts.HERE, "make-certificates"), site.certificates, "p"], check=True)
+        guest = host.add_guest(name="local", sizes=(MIB,), slots=64)
+        mortal = Mortal(host, BUILD)
+        host.start()
+        host.enable_server("p")
+        own, deaths = host.disk_paths("local"), 0
+        with open(guest.xml, encoding="utf-8") as file:
+            xml = file.read()
+
+        def offer():
+            return Peer(site.certificates, "p", host.port()).offer(guest.uuid, xml, name="local")
+
+        for step in TAKE_DEATHS:
+            host.change_state(guest.uuid, AS_REPLICA)
+            deaths += mortal.dies(step, offer)
+            assert host.state(guest.uuid) == hosts.WAITING_INITIAL
+            # Whatever became of it: the primary comes again, and it can be taken back
+            status, text = offer()
+            assert status == 200 and text["seeded"], text
+            assert host.disk_paths("local") != own
+            deaths += mortal.dies(step, lambda: remove(host, guest.uuid))
+            if host.vm(guest.uuid).number("ReplicationMode") != hosts.MODE_NONE:
+                remove(host, guest.uuid)
+            assert host.disk_paths("local") == own and os.path.exists(own[0])
+        assert deaths >= len(TAKE_DEATHS), f"{deaths} deaths only"
 
 
 if __name__ == "__main__":
