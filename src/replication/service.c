@@ -630,12 +630,12 @@ replication_service_start(const ServiceConfig *config, GError **error)
     }
     if (!virt_release(self->context.virt, NULL, config->scratch_folder, &released))
         log_warning("service", NULL, "looking for left-over backup jobs: %s; continuing", released->message);
+    virt_host_on_event(self->context.virt, on_virt_event, self); /* a VM that is started from here on is not missed */
     if (!undo_unfinished(self, error) || !service_load_settings(self, error) || !load_members(self, error) ||
         !end_forgotten_locks(self, error)) {
         replication_service_stop(self);
         return NULL;
     }
-    virt_host_on_event(self->context.virt, on_virt_event, self);
     self->scheduler = g_thread_new("scheduler", scheduler_main, self);
     g_autoptr(GError) listen_error = NULL;
     if (!service_update_link_server(self, &listen_error))

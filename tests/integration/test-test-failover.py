@@ -166,11 +166,20 @@ def test_while_suspended():
         links = [link.get("state") for link in replica.domain_xml(NAME).iterfind("devices/interface/link")]
         assert links == ["down"], "the test VM is on a network"
         connect_tests(replica, uuid, "bridge/br9")  # the next one
+        # Addresses for a guest that has no agent: it starts all the same
+        adapter = f"Microsoft:{uuid.upper()}\\525400123456"
+        replica.call("SetFailoverNetworkAdapterSettings", 0, ComputerSystem=replica.vm_epr(uuid), NetworkSettings=[EmbeddedInstance(
+            "Msvm_FailoverNetworkAdapterSettingData", {"InstanceID": adapter, "DHCPEnabled": False, "IPAddresses": ["10.0.0.5"],
+                                                       "Subnets": ["24"]})])
         start_test_vm(replica, test_uuid)
+        hosts.wait_for(lambda: "no channel org.qemu.guest_agent.0" in replica.health_issues(uuid), "a warning", 60)
+        job, = (one for one in replica.api.enumerate("Msvm_ConcreteJob") if "network addresses" in one["Description"])
+        assert job.number("JobState") == 10 and "no channel" in job["ErrorDescription"], job.properties
         assert replica.state(uuid) == hosts.SUSPENDED
         replica.change_state(uuid, RESUME)
         replica.wait_replication(uuid, 2)
         end(replica, uuid, test_uuid)
+        assert "guest_agent" not in replica.health_issues(uuid)
         test_uuid = replica.test(uuid)
         interface, = replica.domain_xml(NAME).iterfind("devices/interface")
         assert interface.get("type") == "bridge" and interface.find("source").get("bridge") == "br9", ET.tostring(interface)
