@@ -2,13 +2,17 @@
 """Failovers forth and back between two hosts, planned and unplanned in turn. The ledger stays whole, and only differences travel back.
 VR_TEST_TURNS says how many."""
 
+import concurrent.futures
 import os
+import random
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import guest as guests  # noqa: E402
 import hosts  # noqa: E402
 import tap  # noqa: E402
+from images import MIB, differ, flat, replica_disks, scribble  # noqa: E402
 from relay import Relay  # noqa: E402
 
 BUILD = sys.argv[1]
@@ -105,6 +109,43 @@ def test_planned_and_unplanned_in_turn():
             there.revert(uuid)
         for relay in relays:
             relay.close()
+
+
+def test_several_at_once():
+    """A site is down: all its VMs fail over at the same time, while their next changes are on the way."""
+    random.seed(5)
+    with hosts.Site(BUILD) as site:
+        primary, replica = site.host("p"), site.host("r")
+        guests = [primary.add_guest((16 * MIB, 16 * MIB), name=f"vm{n}", memory=128) for n in range(4)]
+        primary.start()
+        replica.start()
+        replica.enable_server("p")
+        for guest in guests:
+            primary.create_relationship(guest.uuid, replica)
+            primary.start_replication(guest.uuid)
+        for guest in guests:
+            primary.wait_state(guest.uuid, hosts.REPLICATING)
+            scribble(guest.disks)
+        for guest in guests:
+            hosts.wait_for(lambda g=guest: differ(g.disks, replica_disks(replica, g.uuid)) is None, "the replica to be equal")
+        had = {guest.uuid: [flat(path, replica.folder) for path in guest.disks] for guest in guests}
+        points = {guest.uuid: replica.points(guest.uuid)[-1] for guest in guests}
+        for guest in guests:
+            scribble(guest.disks)
+        with concurrent.futures.ThreadPoolExecutor(len(guests)) as pool:
+            for done in [pool.submit(replica.failover, guest.uuid, points[guest.uuid]) for guest in guests]:
+                done.result()
+        primary.kill()
+        for guest in guests:
+            assert replica.state(guest.uuid) == hosts.RECOVERED
+            for path, copy in zip(replica.disk_paths(guest.name), had[guest.uuid], strict=True):
+                subprocess.run(["qemu-img", "compare", "-U", "-F", "raw", path, copy], check=True, capture_output=True)
+        with concurrent.futures.ThreadPoolExecutor(len(guests)) as pool:
+            for done in [pool.submit(replica.revert, guest.uuid) for guest in guests]:
+                done.result()
+        primary.start()
+        for guest in guests:
+            hosts.wait_for(lambda g=guest: differ(g.disks, replica_disks(replica, g.uuid)) is None, "the rest", 60)
 
 
 if __name__ == "__main__":

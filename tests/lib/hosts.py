@@ -139,6 +139,17 @@ def kill(pid, number=signal.SIGKILL, timeout=20):
     wait_for(lambda: is_gone(pid), f"end of process {pid}", timeout)
 
 
+def show_threads(pid):
+    """Where a process is stuck, if gdb is there to tell."""
+    if shutil.which("gdb") is None:
+        return
+    done = subprocess.run(["gdb", "-p", str(pid), "-batch", "-ex", "thread apply all backtrace 16"], stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, errors="replace", check=False, timeout=60)
+    for line in done.stdout.splitlines():
+        if line.startswith(("#", "Thread")):
+            print(f"# {line}", flush=True)
+
+
 class Site:
     """A private folder with hosts in it. Leaving it ends what was started in it, and fails when a daemon crashed on the way."""
 
@@ -271,6 +282,7 @@ class Host:
         try:
             code = process.wait(60 * PATIENCE)
         except subprocess.TimeoutExpired:
+            show_threads(process.pid)
             process.kill()
             process.wait()
             raise AssertionError(f"virt-replicad of {self.name} did not stop on SIGTERM") from None
