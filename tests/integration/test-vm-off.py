@@ -201,5 +201,34 @@ def test_removal_leaves_nothing_of_ours_in_the_guest():
         assert "running" in primary.virsh("domstate", uuid)
 
 
+def test_networks_of_the_replica_take_the_place_of_the_primarys():
+    with hosts.Site(BUILD) as site:
+        primary, replica = site.host("p"), site.host("r")
+        guest = primary.add_guest((MIB,), network=True)
+        with open(guest.xml, encoding="utf-8") as file:
+            text = file.read()
+        start, end = text.index("    <interface"), text.index("</interface>\n") + len("</interface>\n")
+        one = text[start:end].replace("type='user'>", "type='network'><source network='{}'/>", 1)
+        many = "".join(one.format(name).replace("12:34:56", f"12:34:0{i}") for i, name in enumerate(("prod", "dark", "same")))
+        with open(guest.xml, "w", encoding="utf-8") as file:
+            file.write(text[:start] + many + text[end:])
+        primary.virsh("define", guest.xml)
+        replica.configure("network-map", **{"network/prod": "bridge/br5", "dark": "none"})
+        primary.start()
+        replica.start()
+        replica.enable_server("p")
+        primary.create_relationship(guest.uuid, replica)
+        primary.start_replication(guest.uuid)
+        primary.wait_state(guest.uuid, hosts.REPLICATING)
+        wait_received(primary, replica, guest.uuid)
+        assert {link.get("state") for link in replica.domain_xml().iterfind("devices/interface/link")} == {"down"}
+        replica.failover(guest.uuid)
+        found = [(one.get("type"), dict(one.find("source").attrib if one.find("source") is not None else {}), one.find("link").get("state"),
+                  one.find("mac").get("address")) for one in replica.domain_xml().iterfind("devices/interface")]
+        assert found == [("bridge", {"bridge": "br5"}, "up", "52:54:00:12:34:00"), ("user", {}, "down", "52:54:00:12:34:01"),
+                         ("network", {"network": "same"}, "up", "52:54:00:12:34:02")], found
+        replica.revert(guest.uuid)
+
+
 if __name__ == "__main__":
     tap.run()
