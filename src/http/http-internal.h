@@ -76,6 +76,8 @@ char *http_tls_peer_sha256(gnutls_session_t session);
 HttpRequest    *http_request_new(HttpServer *server, HttpConnection *connection, struct MHD_Connection *mhd,
                                  const char *method, const char *path);
 /* The peer is gone; waits for the handler, then frees. */
+/* In the place of http_request_end() for one that no handler has got, or will. */
+void            http_request_abandon(HttpRequest *self);
 void            http_request_end(HttpRequest *self);
 void            http_request_break(HttpRequest *self, const char *reason);
 void            http_request_run_handler(HttpRequest *self);

@@ -132,6 +132,14 @@ http_request_new(HttpServer *server, HttpConnection *connection, struct MHD_Conn
     return self;
 }
 
+/* The handler would wait for a body that this very thread has to receive. */
+void
+http_request_abandon(HttpRequest *self)
+{
+    self->handler_done = true;
+    http_request_end(self);
+}
+
 void
 http_request_end(HttpRequest *self)
 {

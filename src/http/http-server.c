@@ -96,13 +96,11 @@ begin_request(HttpServer *self, struct MHD_Connection *mhd, const char *url, con
     g_mutex_unlock(&self->lock);
     g_autoptr(GError) error = NULL;
     if (stopping || !g_thread_pool_push(self->handlers, request, &error)) {
-        http_request_answer_text(request, MHD_HTTP_SERVICE_UNAVAILABLE, "");
-        http_request_run_handler(request);
         g_mutex_lock(&self->lock);
         g_hash_table_remove(self->requests, request);
         g_cond_broadcast(&self->changed);
         g_mutex_unlock(&self->lock);
-        http_request_end(request);
+        http_request_abandon(request);
         return refuse_early(mhd, MHD_HTTP_SERVICE_UNAVAILABLE, "The server cannot take more requests now.\n");
     }
     *context = request;

@@ -390,6 +390,39 @@ test_stop(void)
     close(fd);
 }
 
+static void *
+stop_server(void *server)
+{
+    http_server_stop(server);
+    return NULL;
+}
+
+/* While another handler keeps the stop waiting, connections that are open still bring requests. */
+static void
+test_requests_during_a_stop(void)
+{
+    HttpServer *server = start(0);
+    int slow = connect_tcp(server), fd = connect_tcp(server);
+    send_text(slow, "POST /slow HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+    send_text(fd, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx");
+    expect(fd, "HTTP/1.1 200", "x");
+    GThread *stopping = g_thread_new("stop", stop_server, server);
+    bool refused = false;
+    while (!refused) {
+        send_text(fd, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx");
+        g_autofree char *answer = receive_answer(fd);
+        g_assert_nonnull(answer);
+        refused = g_str_has_prefix(answer, "HTTP/1.1 503");
+        /* 413: its body was broken off by the stop */
+        if (!refused && !g_str_has_prefix(answer, "HTTP/1.1 200") && !g_str_has_prefix(answer, "HTTP/1.1 413"))
+            g_error("unexpected answer: %s", answer);
+    }
+    allow_reading();
+    g_thread_join(stopping);
+    close(fd);
+    close(slow);
+}
+
 static int
 connect_unix(const char *path)
 {
@@ -521,6 +554,7 @@ main(int argc, char **argv)
     g_test_add_func("/http-server/broken-body-is-never-a-clean-end", test_broken_body);
     g_test_add_func("/http-server/idle-and-trickling-clients-are-dropped", test_idle);
     g_test_add_func("/http-server/stop-ends-a-handler-that-reads", test_stop);
+    g_test_add_func("/http-server/requests-during-a-stop", test_requests_during_a_stop);
     g_test_add_func("/http-server/unix-socket", test_unix);
     g_test_add_func("/http-server/listen-errors", test_listen_errors);
     g_test_add_func("/http-server/connection-limit", test_connection_limit);
