@@ -2,6 +2,7 @@
 #include "replication/primary-private.h"
 
 #include "replication/copy-folder.h"
+#include "replication/replica-space.h"
 #include "util/durable.h"
 
 #include <errno.h>
@@ -11,6 +12,7 @@
 
 struct ExportedLog {
     int   fd;
+    SpaceWatch watch; /* VMs may have their images on that file system */
     char *part, *path; /* while it is written, and then */
     char *folder;
     unsigned number;
@@ -21,6 +23,15 @@ fail(const char *what, const char *path, GError **error)
 {
     g_set_error(error, COPY_FOLDER_ERROR, COPY_FOLDER_ERROR_FAILED, "cannot %s '%s' of the exported first copy: %s", what, path,
                 g_strerror(errno));
+    return false;
+}
+
+/* It is this host's trouble, and none of the link's. Takes @cause. */
+static bool
+no_room(GError *cause, GError **error)
+{
+    g_set_error_literal(error, COPY_FOLDER_ERROR, COPY_FOLDER_ERROR_FAILED, cause->message);
+    g_error_free(cause);
     return false;
 }
 
@@ -40,7 +51,7 @@ primary_exported_log_free(ExportedLog *self)
 }
 
 ExportedLog *
-primary_export_begin(const char *folder, unsigned number, GError **error)
+primary_export_begin(const ReplicationContext *context, const char *folder, unsigned number, GError **error)
 {
     g_autofree char *path = copy_folder_log_path(folder, number);
     g_autofree char *part = g_strconcat(path, ".part", NULL);
@@ -55,13 +66,29 @@ primary_export_begin(const char *folder, unsigned number, GError **error)
     self->part = g_steal_pointer(&part);
     self->folder = g_strdup(folder);
     self->number = number;
-    return self;
+    GError *cause = NULL;
+    if (space_watch_begin(&self->watch, context, self->folder, NULL, &cause))
+        return self;
+    primary_exported_log_free(self);
+    no_room(cause, error);
+    return NULL;
+}
+
+static bool
+write_watched(void *opaque, const void *data, size_t length, GError **error)
+{
+    ExportedLog *self = opaque;
+    GError *cause = NULL;
+    if (!space_watch_take(&self->watch, length, &cause))
+        return no_room(cause, error);
+    ChangeLogSink file = change_log_sink_fd(&self->fd);
+    return file.write(file.opaque, data, length, error);
 }
 
 ChangeLogSink
 primary_export_sink(ExportedLog *self)
 {
-    return change_log_sink_fd(&self->fd);
+    return (ChangeLogSink){ write_watched, self };
 }
 
 /* The list gets the log; one of a copy that was begun anew is made anew with its first log. */

@@ -64,7 +64,7 @@ primary_sending_begin_export(Primary *self, const ChangeLogHeader *header, Momen
                              Sending *sending, GError **error)
 {
     sending->primary = self;
-    sending->exported = primary_export_begin(folder, number, error);
+    sending->exported = primary_export_begin(self->context, folder, number, error);
     return sending->exported != NULL &&
            begin_log(sending, header, moment, primary_export_sink(sending->exported), true, error);
 }

@@ -141,7 +141,8 @@ bool primary_run_preparation(Primary *self, GError **error);
 bool primary_ask_progress(Primary *self, LinkPosition *ret_position, GError **error);
 
 /* ---- primary-export.c ---- */
-ExportedLog  *primary_export_begin(const char *folder, unsigned number, GError **error);
+/* It and its sink fail before the file system of the folder is full. */
+ExportedLog  *primary_export_begin(const ReplicationContext *context, const char *folder, unsigned number, GError **error);
 ChangeLogSink primary_export_sink(ExportedLog *self);
 /* Durable, and in the list; @taken_usec: UTC of the copy's moment with the log that closes it, else 0. */
 bool          primary_export_finish(ExportedLog *self, const StoreRelationship *row, const uint8_t *digest, int64_t taken_usec, GError **error);

@@ -27,8 +27,8 @@ look_at(const SpaceWatch *self, const char *folder, uint64_t wanted, uint64_t *r
         return true;
     }
     g_set_error(error, LINK_ERROR, LINK_ERROR_NO_SPACE,
-                "no more than the reserve of %" PRIu64 " MiB is free in '%s' on the replica host; make space there, or lower "
-                "storage-reserve in its virt-replicad.conf", reserve >> 20, folder);
+                "no more than the reserve of %" PRIu64 " MiB is free in '%s'; make space there, or lower storage-reserve in the "
+                "virt-replicad.conf of the host with that folder", reserve >> 20, folder);
     return false;
 }
 

@@ -11,7 +11,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import hosts  # noqa: E402
 import tap  # noqa: E402
 from copies import (  # noqa: E402
-    ACCESS_DENIED, CANCEL_INITIAL, EXPORT, FAILED, FILE_NOT_FOUND, INVALID_PARAMETER, INVALID_STATE, MIB, SEEDED,
+    ACCESS_DENIED, CANCEL_INITIAL, EXPORT, FAILED, FILE_NOT_FOUND, INVALID_PARAMETER, INVALID_STATE, MIB, SEEDED, begin,
     check_failover, create, fill, start)
 from mortal import Mortal  # noqa: E402
 from relay import Relay  # noqa: E402
@@ -55,6 +55,17 @@ def exporting_pair(mib=32):
             relay.close()
 
 
+def set_reserve(host, size):
+    """Restarts the host's daemon with another storage-reserve."""
+    host.stop()
+    with open(host.config, encoding="utf-8") as file:
+        lines = [line for line in file if not line.startswith("storage-reserve=")]
+    lines.insert(lines.index("[replication]\n") + 1, f"storage-reserve={size}\n")
+    with open(host.config, "w", encoding="utf-8") as file:
+        file.writelines(lines)
+    host.start()
+
+
 def import_copy(host, uuid, folder, want=hosts.JOB_STARTED, timeout=120):
     return host.call("ImportInitialReplica", want, timeout, ComputerSystem=host.vm_epr(uuid), InitialReplicationImportLocation=folder)
 
@@ -81,6 +92,14 @@ def test_a_folder_brings_the_first_copy():
             assert primary.state(uuid) == hosts.READY
         assert start(primary, uuid, SEEDED, want=INVALID_STATE).message.count("as-replica") == 1
         sent = relay.forward_bytes
+        set_reserve(primary, "4000000G")  # as if the disk were full
+        begin(primary, uuid, EXPORT, location)
+        hosts.wait_for(lambda: "storage-reserve" in primary.health_issues(uuid), "a word about the disk")
+        set_reserve(primary, "1M")
+        hosts.wait_for(lambda: "import-initial" in primary.health_issues(uuid), "the export to go on by itself")
+        primary.change_state(uuid, CANCEL_INITIAL)
+        (begun,) = os.listdir(location)
+        shutil.rmtree(os.path.join(location, begun))
         start(primary, uuid, EXPORT, folder=location)
         assert relay.forward_bytes - sent < MIB, "it went over the link"
         assert primary.state(uuid) == hosts.WAITING_INITIAL
