@@ -20,7 +20,7 @@ IN_USE, INVALID_STATE = 32774, 32775
 RESUME, PREPARE, SUSPEND = 3, 4, 7
 SIZES = (16 * MIB, 16 * MIB)
 # The durable steps at which a daemon dies, in each method.
-STEPS = [int(word) for word in os.environ.get("VR_TEST_DEATHS", "1 3 6 10 15 21 28").split()]
+STEPS = [int(word) for word in os.environ.get("VR_TEST_DEATHS", "1 3 8 14").split()]
 NOT_NOW = (IN_USE, INVALID_STATE)
 TEST_NAME = "ledger - Test"
 

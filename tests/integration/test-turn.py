@@ -22,7 +22,7 @@ AS_REPLICA = 2
 # The durable step of the turn at which the host dies: while the folder is filled, at the decision, while it settles. A second number: of
 # the turn that is asked for again.
 DEATHS = [(int(first), int(second or 0)) for first, _, second in
-          (word.partition("+") for word in os.environ.get("VR_TEST_DEATHS", "30 61 64 66+3 68+6 75+9 79").split())]
+          (word.partition("+") for word in os.environ.get("VR_TEST_DEATHS", "61 64 66+3 75+9").split())]
 
 
 def wait_equal(here, there, uuid):
