@@ -1,8 +1,9 @@
 /* Addresses of guests after a failover, or on the VM of its test: set through the guest's agent when the VM runs.
  *
- * What is to be done is noted in the store (StoreRelationship.guest_todo) together with the failover, and gone from there when it is done:
- * a guest gets its addresses once, also when the daemon ends meanwhile, and what its administrator changes later stays. Nothing waits for
- * it: a guest that cannot be set runs as it is, and says so in the log and in a job that failed; it is tried again at its next start. */
+ * What is to be done is noted in the store (StoreRelationship.guest_todo) together with the failover, and gone from there
+ * when it is done: a guest gets its addresses once, also when the daemon ends meanwhile, and what its administrator
+ * changes later stays. Nothing waits for it: a guest that cannot be set runs as it is, and says so in the log, in a job
+ * that failed and in the health; it is tried again at its next start. */
 #include "failover/failover-private.h"
 
 #include "failover/guest-commands.h"
@@ -11,7 +12,7 @@
 
 #include <string.h>
 
-#define AGENT_WAIT_SEC  600 /* from the VM's start, or ours, until its agent answers; a Windows that installs updates takes long */
+#define AGENT_WAIT_SEC  600 /* from a start until the agent answers; a Windows that installs updates takes long */
 #define AGENT_LOOK_USEC G_USEC_PER_SEC
 #define RUN_SEC         120 /* of one command in the guest: DHCP without a server takes a minute */
 #define SETTLE_SEC      30  /* until the guest's kernel has what it was told */
@@ -69,7 +70,7 @@ goes_on(const Guest *self)
 
 /* ---- one adapter ---- */
 
-/* A bridge or a VLAN in the guest has the MAC address of the adapter below it, which then has no addresses of its own. */
+/* A bridge or a VLAN in the guest has the MAC address of the adapter below it, which then has no addresses. */
 static bool
 is_in_use(const VirtGuestInterface *interface)
 {
@@ -90,7 +91,8 @@ find_interface(const GPtrArray *interfaces, const AdapterView *adapter, GError *
             found = interface;
     }
     if (found == NULL)
-        replication_refuse(error, REPLICATION_ERROR_FAILED, "the guest has no network device with the address %s", adapter->mac);
+        replication_refuse(error, REPLICATION_ERROR_FAILED, "the guest has no network device with the address %s",
+                           adapter->mac);
     return found;
 }
 
@@ -110,13 +112,15 @@ set_linux(const Guest *self, const AdapterView *adapter, const char *device, GEr
 {
     g_auto(GStrv) command = guest_linux_command(adapter, device);
     g_autofree char *by = NULL;
-    if (!virt_agent_run(virt_of(self), self->uuid, (const char *const *)command, guest_linux_script(), RUN_SEC, stop_of(self), &by, error))
+    if (!virt_agent_run(virt_of(self), self->uuid, (const char *const *)command, guest_linux_script(), RUN_SEC,
+                        stop_of(self), &by, error))
         return false;
     log_info("guest", self->name, "adapter %s is set by %s", adapter->mac, by);
     return true;
 }
 
-/* A command that fails does not keep the others from being run, such as DHCP that is on already: what counts is what the adapter has then.
+/* A command that fails does not keep the others from being run, such as DHCP that is on already: what counts is what
+ * the adapter has then.
  * @ret_cause: of the first that failed, if any. */
 static void
 run_windows(const Guest *self, const AdapterView *adapter, const char *device, GError **ret_cause)
@@ -124,7 +128,8 @@ run_windows(const Guest *self, const AdapterView *adapter, const char *device, G
     g_autoptr(GPtrArray) commands = guest_windows_commands(adapter, device);
     for (guint i = 0; i < commands->len; i++) {
         g_autoptr(GError) cause = NULL;
-        if (virt_agent_run(virt_of(self), self->uuid, g_ptr_array_index(commands, i), NULL, RUN_SEC, stop_of(self), NULL, &cause))
+        if (virt_agent_run(virt_of(self), self->uuid, g_ptr_array_index(commands, i), NULL, RUN_SEC, stop_of(self), NULL,
+                           &cause))
             continue;
         log_info("guest", self->name, "adapter %s: %s; continuing", adapter->mac, cause->message);
         if (*ret_cause == NULL)
@@ -144,8 +149,8 @@ wait_for_addresses(const Guest *self, const AdapterView *adapter, const char *de
             return true;
         g_usleep(AGENT_LOOK_USEC);
     } while (g_get_monotonic_time() < deadline && goes_on(self));
-    return replication_refuse(error, REPLICATION_ERROR_FAILED, "the guest was told the addresses of adapter %s and does not have them",
-                              adapter->mac);
+    return replication_refuse(error, REPLICATION_ERROR_FAILED,
+                              "the guest was told the addresses of adapter %s and does not have them", adapter->mac);
 }
 
 static bool
@@ -167,8 +172,9 @@ set_adapter(const Guest *self, const AdapterView *adapter, bool is_windows, GErr
     const VirtGuestInterface *interface = interfaces != NULL ? find_interface(interfaces, adapter, error) : NULL;
     if (interface == NULL)
         return false;
-    return is_windows ? set_windows(self, adapter, interface->name, error) :
-                        set_linux(self, adapter, interface->name, error) && wait_for_addresses(self, adapter, interface->name, error);
+    if (is_windows)
+        return set_windows(self, adapter, interface->name, error);
+    return set_linux(self, adapter, interface->name, error) && wait_for_addresses(self, adapter, interface->name, error);
 }
 
 /* ---- all of them ---- */
@@ -177,10 +183,12 @@ set_adapter(const Guest *self, const AdapterView *adapter, bool is_windows, GErr
 static bool
 set_all(const Guest *self, GPtrArray *adapters, GError **error)
 {
-    g_autofree char *system = virt_agent_system(virt_of(self), self->uuid, NULL); /* which agents before 2.10 do not know */
+    /* Which agents before 2.10 do not know; they are of Linux then */
+    g_autofree char *system = virt_agent_system(virt_of(self), self->uuid, NULL);
+    bool is_windows = g_strcmp0(system, "mswindows") == 0;
     g_autoptr(GError) first = NULL;
     for (guint i = 0; i < adapters->len;) {
-        if (set_adapter(self, g_ptr_array_index(adapters, i), g_strcmp0(system, "mswindows") == 0, first == NULL ? &first : NULL))
+        if (set_adapter(self, g_ptr_array_index(adapters, i), is_windows, first == NULL ? &first : NULL))
             g_ptr_array_remove_index(adapters, i);
         else
             i++;
@@ -200,7 +208,8 @@ set_with_patience(const Guest *self, GPtrArray *adapters, Job *job, GError **err
         if (set_all(self, adapters, &cause))
             return true;
         job_set_percent(job, (n - adapters->len) * 100 / n);
-        for (int64_t end = g_get_monotonic_time() + TRY_PAUSE_USEC; i < TRIES && goes_on(self) && g_get_monotonic_time() < end;)
+        int64_t end = g_get_monotonic_time() + TRY_PAUSE_USEC;
+        while (i < TRIES && goes_on(self) && g_get_monotonic_time() < end)
             g_usleep(AGENT_LOOK_USEC);
         if (i == TRIES || !goes_on(self)) {
             g_propagate_error(error, g_steal_pointer(&cause));
@@ -210,12 +219,13 @@ set_with_patience(const Guest *self, GPtrArray *adapters, Job *job, GError **err
     }
 }
 
-/* Those that something was set for, and that the VM has here now. On an adapter of a test VM that is connected to nothing there is nobody to
- * ask for DHCP. */
+/* Those that something was set for, and that the VM has here now. On an adapter of a test VM that is connected to
+ * nothing there is nobody to ask for DHCP. */
 static GPtrArray *
 adapters_to_set(const Guest *self, GError **error)
 {
-    g_autoptr(GPtrArray) all = replication_service_adapters(self->member->service, relationship_vm(self->member->relationship), error);
+    const char *replica = relationship_vm(self->member->relationship);
+    g_autoptr(GPtrArray) all = replication_service_adapters(self->member->service, replica, error);
     if (all == NULL)
         return NULL;
     GPtrArray *adapters = g_ptr_array_new_with_free_func((GDestroyNotify)adapter_view_free);
@@ -259,16 +269,17 @@ note(const Guest *self, bool todo)
     StoreRelationship *edit = relationship_edit(self->member->relationship);
     edit->guest_todo = (edit->guest_todo & ~(unsigned)self->which) | (todo ? self->which : 0);
     if (!relationship_edit_end(self->member->relationship, edit, &error))
-        log_warning("guest", self->name, "that its addresses are set is not noted: %s; they are set again at its next start", error->message);
+        log_warning("guest", self->name, "that its addresses are set is not noted: %s; they are set again at its next start",
+                    error->message);
 }
 
 static void
 run(const Guest *self, GPtrArray *adapters)
 {
     g_autofree char *what = g_strdup_printf("Setting the network addresses in the guest of '%s'", self->name);
-    g_autoptr(Job) job = job_list_add(replication_service_jobs(self->member->service),
-                                      self->which == GUEST_OF_TEST ? JOB_TEST_FAILOVER : JOB_INITIATE_FAILOVER, self->uuid, "virt-replicad",
-                                      what, false);
+    JobType type = self->which == GUEST_OF_TEST ? JOB_TEST_FAILOVER : JOB_INITIATE_FAILOVER;
+    JobList *jobs = replication_service_jobs(self->member->service);
+    g_autoptr(Job) job = job_list_add(jobs, type, self->uuid, "virt-replicad", what, false);
     GError *cause = NULL;
     g_autoptr(GError) error = NULL;
     relationship_set_guest_error(self->member->relationship, NULL);
@@ -285,7 +296,8 @@ run(const Guest *self, GPtrArray *adapters)
         service_fail(cause, &error);
         relationship_set_guest_error(self->member->relationship, error->message);
     }
-    log_warning("guest", self->name, "its guest does not have the network addresses that were set for a failover: %s; trying again when it is "
+    log_warning("guest", self->name,
+                "its guest does not have the network addresses that were set for a failover: %s; trying again when it is "
                 "started next", error->message);
     job_end(job, error);
 }
@@ -322,8 +334,15 @@ look_once(const Guest *self, char **before)
     *before = g_steal_pointer(&now);
 }
 
-/* ANOTHER: somebody asked while we were at it, maybe for other addresses, and what he noted we may have taken for ours. */
+/* ANOTHER: somebody asked while we were at it, maybe for other addresses, and what he noted we may have taken for
+ * ours. */
 #define ANOTHER(which) ((guint)(which) << 8)
+
+static bool
+take_another(guint *guests, GuestTodo which)
+{
+    return (g_atomic_int_and(guests, ~ANOTHER(which)) & ANOTHER(which)) != 0;
+}
 
 static void
 look_after(ReplicationService *service, void *data)
@@ -332,7 +351,7 @@ look_after(ReplicationService *service, void *data)
     g_autofree char *before = NULL;
     guint *guests = (guint *)&self->member->guests;
     look_once(self, &before);
-    while ((g_atomic_int_and(guests, ~ANOTHER(self->which)) & ANOTHER(self->which)) != 0 && !service_is_stopping(service)) {
+    while (take_another(guests, self->which) && !service_is_stopping(service)) {
         note(self, true);
         look_once(self, &before);
     }
