@@ -122,6 +122,19 @@ start_fenced(ReplicationService *self, Member *member, const VirtDomain *domain,
 
 /* ---- RequestStateChange ---- */
 
+/* A QEMU that is ended within a backup job of ours may be killed before it has saved its bitmaps, and then both sides must be compared. What
+ * is under way gives way at once; where it cannot be had, the VM is turned off all the same. */
+static bool
+turn_off(Member *member, const VirtDomain *domain, size_t action, GError **error)
+{
+    bool held = member->primary != NULL && relationship_begin_operation(member->relationship, "turn off the VM", NULL);
+    bool good = run_power(member->service, domain, action, error);
+    if (held)
+        relationship_end_operation(member->relationship);
+    service_wake_member(member);
+    return good;
+}
+
 bool
 replication_service_power(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned requested,
                           Job **ret_job, GError **error)
@@ -137,6 +150,8 @@ replication_service_power(ReplicationService *self, const Caller *caller, const 
     if (domain == NULL)
         return false;
     g_autoptr(Member) member = service_find_member(self, vm_uuid);
+    if (member != NULL && requested == 3)
+        return turn_off(member, domain, action, error);
     if (member == NULL || requested != 2)
         return run_power(self, domain, action, error);
     if (!relationship_begin_operation(member->relationship, "start the VM", error))
