@@ -42,7 +42,7 @@ CREATE TABLE entry (
 -- A replica that is being made or dropped: noted before anything of it is there or goes. What a crash leaves of it is removed later,
 -- by these names. A VM has a row here or one as a replica above, never both.
 CREATE TABLE unfinished (vm_uuid TEXT PRIMARY KEY, folder TEXT NOT NULL, token TEXT NOT NULL) STRICT;
-CREATE TRIGGER replica_finished AFTER INSERT ON relationship WHEN NEW.mode = 2 BEGIN
+CREATE TRIGGER replica_finished AFTER INSERT ON relationship WHEN NEW.mode IN (2, 4) BEGIN
     DELETE FROM unfinished WHERE vm_uuid = NEW.vm_uuid;
 END;
 

@@ -169,6 +169,10 @@ typedef struct {
 /* Reads to END, checking everything. */
 bool change_log_verify(ChangeLogSource source, ChangeLogSummary *ret_summary, GError **error);
 
+/* What a log writes to: for each disk of its header a set of whole grains, cut at the size that the log gives the disk. Reads to END, checking
+ * everything but contents. @ret_sets: CHANGE_LOG_DISKS_MAX places, those of its disks are (transfer full). */
+bool change_log_touched(ChangeLogSource log, ChangeLogHeader *ret_header, ExtentSet **ret_sets, GError **error);
+
 /* Checks that a log continues a history: same VM and lineage, base and previous digest as given.
  * CHANGE_LOG_ERROR_MISFIT says what differs; an undo continues nothing and never fits. */
 bool change_log_fits(const ChangeLogHeader *header, const char *vm_uuid, const char *lineage, uint64_t base,

@@ -21,22 +21,42 @@ required_instance(const MethodCall *call, const char *name, const char *class_na
 }
 
 static bool
+is_extended(const VmView *vm)
+{
+    return vm->n_relationships > 1 && vm->relationships[1]->state != STATE_DISABLED;
+}
+
+/* The parameter ReplicationSettingData; what it leaves out is as @based has it in that relationship, or as by default. @otherwise: the
+ * relationship, where it does not say which. */
+static RelationshipSettings *
+given_settings(const MethodCall *call, const VmView *vm, unsigned otherwise, const VmView *based, unsigned *ret_index, GError **error)
+{
+    CimInstance *instance = required_instance(call, "ReplicationSettingData", "Msvm_ReplicationSettingData", error);
+    RelationshipSettings *settings = NULL;
+
+    if (instance != NULL && settings_relationship(instance, vm, otherwise, ret_index, error)) {
+        const RelationshipSettings *base =
+            based != NULL && *ret_index < based->n_relationships ? based->relationships[*ret_index]->settings : NULL;
+        settings = settings_from_instance(instance, vm, base, error);
+    }
+    cim_instance_free(instance);
+    return settings;
+}
+
+static bool
 create_relationship(MethodCall *call, GError **error)
 {
     g_autoptr(VmView) vm = argument_vm(call, "ComputerSystem", error);
     g_autoptr(RelationshipSettings) settings = NULL;
     Caller caller = { call->user };
-    CimInstance *instance;
+    unsigned otherwise, index;
 
     if (vm == NULL)
         return false;
-    instance = required_instance(call, "ReplicationSettingData", "Msvm_ReplicationSettingData", error);
-    if (instance == NULL)
-        return false;
-    settings = settings_from_instance(instance, vm, NULL, error);
-    cim_instance_free(instance);
+    otherwise = vm->mode == MODE_REPLICA ? 1 : 0;
+    settings = given_settings(call, vm, otherwise, NULL, &index, error);
     return settings != NULL &&
-           replication_service_create(call->service, &caller, vm->uuid, settings, &call->job, error);
+           replication_service_create(call->service, &caller, vm->uuid, index, settings, &call->job, error);
 }
 
 static bool
@@ -45,17 +65,13 @@ modify_settings(MethodCall *call, GError **error)
     g_autoptr(VmView) vm = argument_vm(call, "ComputerSystem", error);
     g_autoptr(RelationshipSettings) settings = NULL;
     Caller caller = { call->user };
-    CimInstance *instance;
+    unsigned index;
 
     if (vm == NULL)
         return false;
-    instance = required_instance(call, "ReplicationSettingData", "Msvm_ReplicationSettingData", error);
-    if (instance == NULL)
-        return false;
-    settings = settings_from_instance(instance, vm, vm->relationships[0]->settings, error);
-    cim_instance_free(instance);
+    settings = given_settings(call, vm, is_extended(vm) ? 1 : 0, vm, &index, error);
     return settings != NULL &&
-           replication_service_modify(call->service, &caller, vm->uuid, settings, &call->job, error);
+           replication_service_modify(call->service, &caller, vm->uuid, index, settings, &call->job, error);
 }
 
 static bool
@@ -154,16 +170,31 @@ reverse_relationship(MethodCall *call, GError **error)
     g_autoptr(VmView) vm = argument_vm(call, "ComputerSystem", error);
     g_autoptr(RelationshipSettings) settings = NULL;
     Caller caller = { call->user };
-    CimInstance *instance;
+    unsigned index;
 
     if (vm == NULL)
         return false;
-    instance = required_instance(call, "ReplicationSettingData", "Msvm_ReplicationSettingData", error);
-    if (instance == NULL)
-        return false;
-    settings = settings_from_instance(instance, vm, NULL, error);
-    cim_instance_free(instance);
+    settings = given_settings(call, vm, 0, NULL, &index, error);
+    if (settings != NULL && index > 0)
+        return replication_refuse(error, REPLICATION_ERROR_INVALID_PARAMETER,
+                                  "ReplicationSettingData is that of extended replication; give the one that ends with \\HVR\\0");
     return settings != NULL && failover_reverse(call->service, &caller, vm->uuid, settings, &call->job, error);
+}
+
+/* Which relationship becomes the one with index 0 needs no telling; one that is given must be the extended one. */
+static bool
+change_to_primary(MethodCall *call, GError **error)
+{
+    g_autoptr(VmView) vm = argument_vm(call, "ComputerSystem", error);
+    Caller caller = { call->user };
+    unsigned index;
+
+    if (vm == NULL || !argument_relationship(call, "ReplicationRelationship", vm, &index, error))
+        return false;
+    if (index == 0 && argument(call, "ReplicationRelationship") != NULL)
+        return replication_refuse(error, REPLICATION_ERROR_INVALID_PARAMETER,
+                                  "ReplicationRelationship must be the extended one, which ends with \\HVR\\1");
+    return failover_continue(call->service, &caller, vm->uuid, &call->job, error);
 }
 
 static bool
@@ -427,7 +458,7 @@ const MethodRow replication_methods[] = {
     { SERVICE, "RemoveReplicationRelationship", CIM_ROLE_ADMINISTRATOR, remove_relationship },
     { SERVICE, "RemoveReplicationRelationshipEx", CIM_ROLE_ADMINISTRATOR, remove_relationship },
     { SERVICE, "ReverseReplicationRelationship", CIM_ROLE_OPERATOR, reverse_relationship },
-    UNSUPPORTED("ChangeReplicationModeToPrimary", CIM_ROLE_OPERATOR),
+    { SERVICE, "ChangeReplicationModeToPrimary", CIM_ROLE_OPERATOR, change_to_primary },
     { SERVICE, "StartReplication", CIM_ROLE_OPERATOR, start_replication },
     { SERVICE, "ImportInitialReplica", CIM_ROLE_OPERATOR, import_initial },
     { SERVICE, "Resynchronize", CIM_ROLE_OPERATOR, resynchronize },

@@ -55,6 +55,8 @@ bool argument_relationship(const MethodCall *call, const char *name, const VmVie
 
 /* ---- embedded settings to structures ---- */
 
+/* Which relationship of @vm the settings are of; @otherwise when they do not say. */
+bool settings_relationship(const CimInstance *instance, const VmView *vm, unsigned otherwise, unsigned *ret_index, GError **error);
 /* Null properties keep what @base has, or without that (nullable) the defaults. */
 RelationshipSettings *settings_from_instance(const CimInstance *instance, const VmView *vm, const RelationshipSettings *base,
                                              GError **error);

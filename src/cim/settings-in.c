@@ -113,26 +113,21 @@ read_disks(const CimInstance *instance, const VmView *vm, char ***into, GError *
     return true;
 }
 
-static bool
-check_owner(const CimInstance *instance, const VmView *vm, GError **error)
+bool
+settings_relationship(const CimInstance *instance, const VmView *vm, unsigned otherwise, unsigned *ret_index, GError **error)
 {
     const CimValue *id = cim_instance_get(instance, "InstanceID");
     g_autofree char *uuid = NULL;
     const char *rest;
-    unsigned index;
 
+    *ret_index = otherwise;
     if (id->is_null || *id->v.string == '\0')
         return true;
-    if (!guid_of_instance_id(id->v.string, &uuid, &rest) || !relationship_index_of_rest(rest, &index) ||
-        g_ascii_strcasecmp(uuid, vm->uuid) != 0) {
-        g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_PARAMETER,
-                    "ReplicationSettingData has the InstanceID '%s', which is not of VM '%s'", id->v.string, vm->name);
-        return false;
-    }
-    if (index == 0)
+    if (guid_of_instance_id(id->v.string, &uuid, &rest) && relationship_index_of_rest(rest, ret_index) &&
+        g_ascii_strcasecmp(uuid, vm->uuid) == 0)
         return true;
-    g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_NOT_SUPPORTED,
-                "Extended replication of VM '%s' is not supported: use the settings that end with \\HVR\\0", vm->name);
+    g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_INVALID_PARAMETER,
+                "ReplicationSettingData has the InstanceID '%s', which is not of VM '%s'", id->v.string, vm->name);
     return false;
 }
 
@@ -154,7 +149,7 @@ settings_from_instance(const CimInstance *instance, const VmView *vm, const Rela
 {
     g_autoptr(RelationshipSettings) settings = base != NULL ? relationship_settings_copy(base) : relationship_settings_new();
 
-    if (!check_owner(instance, vm, error) || !check_provider(instance, error) ||
+    if (!check_provider(instance, error) ||
         !read_disks(instance, vm, &settings->included_disks, error))
         return NULL;
     read_uint(instance, "AuthenticationType", &settings->authentication_type);

@@ -300,7 +300,6 @@ static const struct { const char *settings; uint32_t code; } create_refusals[] =
     { SETTINGS(PROPERTY("RecoveryHistory", "many")), REPLICATION_ERROR_WRONG_TYPE },
     { SETTINGS(PROPERTY("RecoveryHistroy", "1")), REPLICATION_ERROR_INVALID_PARAMETER },
     { SETTINGS(PROPERTY("InstanceID", "Microsoft:" TEST_PRIMARY "\\HVR\\0")), REPLICATION_ERROR_INVALID_PARAMETER },
-    { SETTINGS(PROPERTY("InstanceID", "Microsoft:" TEST_IDLE "\\HVR\\1")), REPLICATION_ERROR_NOT_SUPPORTED },
     { SETTINGS(PROPERTY("ReplicationProvider", "X.Name=\"other\"")), REPLICATION_ERROR_NOT_SUPPORTED },
     { "instance of Msvm_ReplicationSettingData { IncludedDisks = { \"Microsoft:" TEST_PRIMARY "\\\\vda\" }; };", REPLICATION_ERROR_INVALID_PARAMETER },
     { "instance of Msvm_ReplicationSettingData { IncludedDisks = { \"vda vdb\" }; };", REPLICATION_ERROR_INVALID_PARAMETER },
@@ -340,7 +339,22 @@ test_modify(Fixture *fixture, const void *data)
     assert_refused(fixture, REPLICATION_ERROR_INVALID_PARAMETER);
     INVOKE(SERVICE, "ModifyReplicationSettings", "ComputerSystem", VM(TEST_PRIMARY), "ReplicationSettingData",
            SETTINGS(PROPERTY("InstanceID", "Microsoft:" TEST_PRIMARY "\\HVR\\1")));
-    assert_refused(fixture, REPLICATION_ERROR_NOT_SUPPORTED);
+    g_assert_cmpuint(test_service_last_call(fixture->service)->index, ==, 1);
+}
+
+/* On a replica it is the one to a third host, where the settings do not say otherwise. */
+static void
+test_extend(Fixture *fixture, const void *data)
+{
+    INVOKE(SERVICE, "CreateReplicationRelationship", "ComputerSystem", VM(TEST_REPLICA), "ReplicationSettingData",
+           SETTINGS(PROPERTY("RecoveryConnectionPoint", "third.example.org")));
+    g_assert_cmpuint(test_service_last_call(fixture->service)->index, ==, 1);
+    INVOKE(SERVICE, "CreateReplicationRelationship", "ComputerSystem", VM(TEST_REPLICA), "ReplicationSettingData",
+           SETTINGS(PROPERTY("InstanceID", "Microsoft:" TEST_REPLICA "\\HVR\\0")));
+    g_assert_cmpuint(test_service_last_call(fixture->service)->index, ==, 0);
+    INVOKE(SERVICE, "ChangeReplicationModeToPrimary", "ComputerSystem", VM(TEST_REPLICA));
+    g_assert_cmpuint(fixture->code, ==, 4096);
+    assert_call(fixture, "continue", TEST_REPLICA);
 }
 
 /* ---- the others ---- */
@@ -724,7 +738,7 @@ test_network_adapter_refusals(Fixture *fixture, const void *data)
 }
 
 static const char *const not_supported[] = {
-    "ChangeReplicationModeToPrimary", "InitiateFailback",
+    "InitiateFailback",
 };
 
 static void
@@ -780,7 +794,7 @@ main(int argc, char **argv)
         { "/method/codes-of-the-service-pass-through", test_codes_of_the_service_pass_through },
         { "/method/test-failover", test_test_failover },
         { "/method/create", test_create }, { "/method/create-from-own-text", test_create_from_own_text },
-        { "/method/create-refusals", test_create_refusals }, { "/method/modify", test_modify }, { "/method/start-and-remove", test_start_and_remove },
+        { "/method/create-refusals", test_create_refusals }, { "/method/modify", test_modify }, { "/method/extend", test_extend }, { "/method/start-and-remove", test_start_and_remove },
         { "/method/states", test_states }, { "/method/server-settings", test_server_settings }, { "/method/entries", test_entries },
         { "/method/certificates", test_certificates },
         { "/method/test-connection", test_connection }, { "/method/job-methods", test_job_methods }, { "/method/failed-job-as-instance", test_failed_job_as_instance },

@@ -359,20 +359,22 @@ replication_service_set_test_network(ReplicationService *self, const Caller *cal
 }
 
 bool
-replication_service_create(ReplicationService *self, const Caller *caller, const char *vm_uuid, const RelationshipSettings *settings,
+replication_service_create(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned index, const RelationshipSettings *settings,
                            Job **ret_job, GError **error)
 {
     bool ok = do_call(self, "create", caller, vm_uuid, JOB_CREATE_RELATIONSHIP, ret_job, error);
+    self->call.index = index;
 
     self->call.settings = relationship_settings_copy(settings);
     return ok;
 }
 
 bool
-replication_service_modify(ReplicationService *self, const Caller *caller, const char *vm_uuid, const RelationshipSettings *settings,
+replication_service_modify(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned index, const RelationshipSettings *settings,
                            Job **ret_job, GError **error)
 {
     bool ok = do_call(self, "modify", caller, vm_uuid, JOB_MODIFY_RELATIONSHIP, ret_job, error);
+    self->call.index = index;
 
     self->call.settings = relationship_settings_copy(settings);
     return ok;
@@ -556,6 +558,12 @@ failover_reverse(ReplicationService *self, const Caller *caller, const char *vm_
 
     self->call.settings = relationship_settings_copy(settings);
     return ok;
+}
+
+bool
+failover_continue(ReplicationService *self, const Caller *caller, const char *vm_uuid, Job **ret_job, GError **error)
+{
+    return do_call(self, "continue", caller, vm_uuid, JOB_CHANGE_TO_PRIMARY, ret_job, error);
 }
 
 bool

@@ -294,12 +294,15 @@ bool
 command_status(Session *session, const CommandLine *line, GError **error)
 {
     g_autoptr(SessionVm) vm = session_find_vm(session, command_line_word(line, 0), error);
-    g_autoptr(WsmanInstance) relationship = vm != NULL ? session_relationship(session, vm, error) : NULL;
-    g_autoptr(WsmanInstance) settings = relationship != NULL ? session_settings(session, vm, error) : NULL;
+    g_autoptr(WsmanInstance) relationship = NULL, settings = NULL, statistics = NULL;
     g_autoptr(GPtrArray) points = NULL, issues = NULL, adapters = NULL;
-    g_autoptr(WsmanInstance) statistics = NULL;
     uint64_t mode;
 
+    if (vm == NULL)
+        return false;
+    vm->relationship = command_line_switch(line, "extended") ? 1 : 0;
+    relationship = session_relationship(session, vm, error);
+    settings = relationship != NULL ? session_settings(session, vm, error) : NULL;
     if (settings == NULL)
         return false;
     mode = wsman_instance_number(vm->system, "ReplicationMode", 0);

@@ -97,6 +97,7 @@ command_statistics(Session *session, const CommandLine *line, GError **error)
 
     if (vm == NULL)
         return false;
+    vm->relationship = command_line_switch(line, "extended") ? 1 : 0;
     if (command_line_switch(line, "reset") && !session_reset_statistics(session, vm, error))
         return false;
     statistics = session_statistics(session, vm, &issues, error);

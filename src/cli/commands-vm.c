@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#define MODE_REPLICA          2
 #define MODE_TEST_REPLICA     3
 #define STATE_WAITING_INITIAL 2
 #define STATE_REPLICATING     3
@@ -39,14 +40,26 @@ replication_service(void)
     return service;
 }
 
-static char *
-embedded_relationship(const SessionVm *vm)
+/* The VM, with the relationship to a third host when --extended says so. */
+static SessionVm *
+find_related(Session *session, const CommandLine *line, GError **error)
 {
-    g_autoptr(WsmanEmbedded) relationship = wsman_embedded_new("Msvm_ReplicationRelationship");
-    g_autofree char *id = g_strdup_printf("Microsoft:%s\\HVR\\0", vm->uuid);
+    SessionVm *vm = session_find_vm(session, command_line_word(line, 0), error);
 
-    wsman_embedded_set(relationship, "InstanceID", "string", id);
-    return wsman_embedded_text(relationship);
+    if (vm != NULL && command_line_switch(line, "extended"))
+        vm->relationship = 1;
+    return vm;
+}
+
+/* The VM, with the relationship in which it is sent from here: a replica is sent to a third host. */
+static SessionVm *
+find_sent(Session *session, const CommandLine *line, GError **error)
+{
+    SessionVm *vm = session_find_vm(session, command_line_word(line, 0), error);
+
+    if (vm != NULL && wsman_instance_number(vm->system, "ReplicationMode", 0) == MODE_REPLICA)
+        vm->relationship = 1;
+    return vm;
 }
 
 /* A method of the replication service about one VM; @arguments get the VM in front of their own. */
@@ -78,19 +91,16 @@ change_power(Session *session, const SessionVm *vm, unsigned requested, bool det
 }
 
 static bool
-change_replication_state(Session *session, const CommandLine *line, unsigned requested, const char *verb, const char *needs,
-                         const char *done, GError **error)
+change_replication_state(Session *session, const CommandLine *line, const SessionVm *vm, unsigned requested, const char *verb,
+                         const char *needs, const char *done, GError **error)
 {
-    g_autoptr(SessionVm) vm = session_find_vm(session, command_line_word(line, 0), error);
     g_autoptr(WsmanArguments) arguments = wsman_arguments_new();
     g_autofree char *number = g_strdup_printf("%u", requested);
     g_autofree char *relationship = NULL, *title = NULL;
     SessionCall call = { .method = "RequestReplicationStateChangeEx", .needs = needs };
     CallResult result;
 
-    if (vm == NULL)
-        return false;
-    relationship = embedded_relationship(vm);
+    relationship = session_embedded_relationship(vm);
     title = g_strdup_printf("%s '%s'", verb, vm->name);
     call.target = vm->reference;
     call.title = title;
@@ -101,7 +111,7 @@ change_replication_state(Session *session, const CommandLine *line, unsigned req
     wsman_arguments_add_text(arguments, "TimeoutPeriod", NULL);
     result = session_call(session, &call, arguments, error);
     if (result == CALL_DONE)
-        session_say(session, "Replication of VM '%s' is %s", vm->name, done);
+        session_say(session, vm->relationship > 0 ? "Extended replication of VM '%s' is %s" : "Replication of VM '%s' is %s", vm->name, done);
     return result != CALL_FAILED;
 }
 
@@ -119,7 +129,7 @@ command_enable(Session *session, const CommandLine *line, GError **error)
 
     if (!settings_check_line(line, error))
         return false;
-    vm = session_find_vm(session, command_line_word(line, 0), error);
+    vm = find_sent(session, line, error);
     current = vm != NULL ? session_settings(session, vm, error) : NULL;
     settings = current != NULL ? settings_from_line(current, line, error) : NULL;
     if (settings == NULL)
@@ -146,7 +156,7 @@ command_modify(Session *session, const CommandLine *line, GError **error)
 
     if (!settings_check_changes(line, error))
         return false;
-    vm = session_find_vm(session, command_line_word(line, 0), error);
+    vm = find_related(session, line, error);
     current = vm != NULL ? session_settings(session, vm, error) : NULL;
     settings = current != NULL ? settings_changes(current, line, error) : NULL;
     if (settings == NULL)
@@ -230,7 +240,7 @@ bool
 command_start_initial(Session *session, const CommandLine *line, GError **error)
 {
     g_autoptr(WsmanArguments) arguments = wsman_arguments_new();
-    g_autoptr(SessionVm) vm = add_initial_type(arguments, line, error) ? session_find_vm(session, command_line_word(line, 0), error) : NULL;
+    g_autoptr(SessionVm) vm = add_initial_type(arguments, line, error) ? find_sent(session, line, error) : NULL;
     CallResult result;
 
     if (vm == NULL)
@@ -267,30 +277,35 @@ command_import_initial(Session *session, const CommandLine *line, GError **error
 bool
 command_suspend(Session *session, const CommandLine *line, GError **error)
 {
-    return change_replication_state(session, line, STATE_SUSPENDED, "Suspending replication of",
-                                    "Only replication that runs can be suspended", "suspended", error);
+    g_autoptr(SessionVm) vm = find_related(session, line, error);
+
+    return vm != NULL && change_replication_state(session, line, vm, STATE_SUSPENDED, "Suspending replication of",
+                                                  "Only replication that runs can be suspended", "suspended", error);
 }
 
 bool
 command_resume(Session *session, const CommandLine *line, GError **error)
 {
-    return change_replication_state(session, line, STATE_REPLICATING, "Resuming replication of",
-                                    "Only replication that is suspended or critical can be resumed", "resumed", error);
+    g_autoptr(SessionVm) vm = find_related(session, line, error);
+
+    return vm != NULL && change_replication_state(session, line, vm, STATE_REPLICATING, "Resuming replication of",
+                                                  "Only replication that is suspended or critical can be resumed", "resumed", error);
 }
 
 /* The state says which of the two copies it is. */
 bool
 command_cancel(Session *session, const CommandLine *line, GError **error)
 {
-    g_autoptr(SessionVm) vm = session_find_vm(session, command_line_word(line, 0), error);
+    g_autoptr(SessionVm) vm = find_related(session, line, error);
+    g_autoptr(WsmanInstance) relationship = vm != NULL ? session_relationship(session, vm, error) : NULL;
 
-    if (vm == NULL)
+    if (relationship == NULL)
         return false;
-    if (wsman_instance_number(vm->system, "ReplicationState", 0) == STATE_RESYNCHRONIZING)
-        return change_replication_state(session, line, CANCEL_RESYNC, "Cancelling the resynchronization of",
+    if (wsman_instance_number(relationship, "ReplicationState", 0) == STATE_RESYNCHRONIZING)
+        return change_replication_state(session, line, vm, CANCEL_RESYNC, "Cancelling the resynchronization of",
                                         "Only a resynchronization that runs can be cancelled",
                                         "waiting for a resynchronization; 'virt-replica resync' starts it again", error);
-    return change_replication_state(session, line, CANCEL_INITIAL, "Cancelling the first copy of",
+    return change_replication_state(session, line, vm, CANCEL_INITIAL, "Cancelling the first copy of",
                                     "Only a copy under way can be cancelled, on the primary",
                                     "ready for its first copy; 'virt-replica start-initial' starts it again", error);
 }
@@ -298,7 +313,7 @@ command_cancel(Session *session, const CommandLine *line, GError **error)
 bool
 command_resync(Session *session, const CommandLine *line, GError **error)
 {
-    g_autoptr(SessionVm) vm = session_find_vm(session, command_line_word(line, 0), error);
+    g_autoptr(SessionVm) vm = find_sent(session, line, error);
     g_autoptr(WsmanArguments) arguments = wsman_arguments_new();
     CallResult result;
 
@@ -317,14 +332,14 @@ command_resync(Session *session, const CommandLine *line, GError **error)
 bool
 command_remove(Session *session, const CommandLine *line, GError **error)
 {
-    g_autoptr(SessionVm) vm = session_find_vm(session, command_line_word(line, 0), error);
+    g_autoptr(SessionVm) vm = find_related(session, line, error);
     g_autoptr(WsmanArguments) arguments = wsman_arguments_new();
     g_autofree char *relationship = NULL;
     CallResult result;
 
     if (vm == NULL)
         return false;
-    relationship = embedded_relationship(vm);
+    relationship = session_embedded_relationship(vm);
     wsman_arguments_add_text(arguments, "ReplicationRelationship", relationship);
     result = call_service(session, vm, line, "RemoveReplicationRelationshipEx", "Removing replication of",
                           "The VM must have replication", arguments, error);
@@ -566,9 +581,31 @@ command_commit(Session *session, const CommandLine *line, GError **error)
 bool
 command_prepare(Session *session, const CommandLine *line, GError **error)
 {
-    return change_replication_state(session, line, STATE_PREPARED, "Preparing the planned failover of",
-                                    "The VM must replicate, and be off ('virt-replica shutdown')",
-                                    "prepared: its last changes are on the replica, and the VM is locked", error);
+    g_autoptr(SessionVm) vm = find_related(session, line, error);
+
+    return vm != NULL && change_replication_state(session, line, vm, STATE_PREPARED, "Preparing the planned failover of",
+                                                  "The VM must replicate, and be off ('virt-replica shutdown')",
+                                                  "prepared: its last changes are on the replica, and the VM is locked", error);
+}
+
+bool
+command_continue(Session *session, const CommandLine *line, GError **error)
+{
+    g_autoptr(SessionVm) vm = session_find_vm(session, command_line_word(line, 0), error);
+    g_autoptr(WsmanArguments) arguments = wsman_arguments_new();
+    g_autofree char *relationship = NULL;
+    CallResult result;
+
+    if (vm == NULL)
+        return false;
+    vm->relationship = 1;
+    relationship = session_embedded_relationship(vm);
+    wsman_arguments_add_text(arguments, "ReplicationRelationship", relationship);
+    result = call_service(session, vm, line, "ChangeReplicationModeToPrimary", "Making a primary of",
+                          "Its failover must be committed ('virt-replica commit'), and its replication extended to a third host", arguments, error);
+    if (result == CALL_DONE)
+        session_say(session, "VM '%s' is the primary here from now on, and replicates to the third host", vm->name);
+    return result != CALL_FAILED;
 }
 
 bool
@@ -579,11 +616,11 @@ command_as_replica(Session *session, const CommandLine *line, GError **error)
     if (vm == NULL)
         return false;
     if (wsman_instance_number(vm->system, "ReplicationMode", MODE_NONE) == MODE_NONE)
-        return change_replication_state(session, line, STATE_WAITING_INITIAL, "Offering the images of",
+        return change_replication_state(session, line, vm, STATE_WAITING_INITIAL, "Offering the images of",
                                         "The VM must be off", "awaited: 'virt-replica enable' for the VM with the same UUID on the "
                                         "primary makes this one its replica, and 'virt-replica start-initial --seeded' there sends what "
                                         "differs into its images; 'virt-replica remove' here takes that back", error);
-    return change_replication_state(session, line, STATE_WAITING_INITIAL, "Giving up the role of the primary for",
+    return change_replication_state(session, line, vm, STATE_WAITING_INITIAL, "Giving up the role of the primary for",
                                     "The VM must be off; its replica must have been failed over",
                                     "handed over: 'virt-replica reverse' on the other host makes this VM its replica", error);
 }
@@ -708,7 +745,7 @@ bool
 action_prepare(Session *session, const SessionVm *vm, GError **error)
 {
     g_autoptr(WsmanArguments) arguments = wsman_arguments_new();
-    g_autofree char *relationship = embedded_relationship(vm), *requested = g_strdup_printf("%u", STATE_PREPARED);
+    g_autofree char *relationship = session_embedded_relationship(vm), *requested = g_strdup_printf("%u", STATE_PREPARED);
     g_autofree char *title = g_strdup_printf("Preparing the planned failover of '%s'", vm->name);
     SessionCall call = { vm->reference, "RequestReplicationStateChangeEx", title, "The VM must replicate, and be off", vm, false };
 

@@ -101,6 +101,11 @@ static const CommandOption timeout_options[] = {
     { NULL },
 };
 
+static const CommandOption extended_options[] = {
+    { "extended", 0, NULL, "of a replica: its replication to a third host" },
+    { NULL },
+};
+
 static const CommandOption statistics_options[] = {
     { "reset", 0, NULL, "count from zero again, as from now" },
     { NULL },
@@ -133,32 +138,35 @@ static const CommandOption authorize_options[] = {
 
 static const Command table[] = {
     { "list", NULL, 0, 0, "List the VMs of the host and their replication.", READING, command_list },
-    { "status", "VM", 1, 1, "Show the replication of one VM.", READING, command_status },
-    { "statistics", "VM", 1, 1, "Show what was counted since the last boundary, or begin anew.", OPTIONS(statistics_options, json_options),
+    { "status", "VM", 1, 1, "Show the replication of one VM.", OPTIONS(extended_options, json_options), command_status },
+    { "statistics", "VM", 1, 1, "Show what was counted since the last boundary, or begin anew.", OPTIONS(statistics_options, extended_options, json_options),
       command_statistics },
     { "points", "VM", 1, 1, "List the recovery points of a replica, oldest first.", READING, command_points },
     { "jobs", "[JOB]", 0, 1, "List running and recent jobs, or show one.", OPTIONS(jobs_options, json_options), command_jobs },
 
-    { "enable", "VM", 1, 1, "Enable replication of a VM to another host; start-initial then copies it.",
+    { "enable", "VM", 1, 1, "Enable replication of a VM, or of a replica to a third host; start-initial then copies it.",
       OPTIONS(enable_options, detach_options), command_enable },
     { "modify", "VM", 1, 1, "Change the settings of replication, on the primary; what is not given stays.",
-      OPTIONS(modify_options, detach_options), command_modify },
+      OPTIONS(modify_options, extended_options, detach_options), command_modify },
     { "start-initial", "VM", 1, 1, "Copy the VM to the replica server and keep replicating.",
       OPTIONS(first_copy_options, copy_options, detach_options), command_start_initial },
     { "import-initial", "VM DIR", 2, 2, "Take the first copy of a replica from a folder that start-initial --export wrote.",
       WORKING, command_import_initial },
-    { "suspend", "VM", 1, 1, "Suspend replication.", WORKING, command_suspend },
-    { "resume", "VM", 1, 1, "Resume replication that is suspended or critical.", WORKING, command_resume },
-    { "cancel", "VM", 1, 1, "Cancel the first copy, or the resynchronization, under way.", WORKING, command_cancel },
+    { "suspend", "VM", 1, 1, "Suspend replication.",
+      OPTIONS(extended_options, detach_options), command_suspend },
+    { "resume", "VM", 1, 1, "Resume replication that is suspended or critical.",
+      OPTIONS(extended_options, detach_options), command_resume },
+    { "cancel", "VM", 1, 1, "Cancel the first copy, or the resynchronization, under way.",
+      OPTIONS(extended_options, detach_options), command_cancel },
     { "resync", "VM", 1, 1, "Compare both sides and send what differs; recovery points stay.", OPTIONS(copy_options, detach_options),
       command_resync },
     { "remove", "VM", 1, 1, "Remove replication of a VM on this host; the other host keeps its part until it is removed there.",
-      WORKING, command_remove },
+      OPTIONS(extended_options, detach_options), command_remove },
 
     { "planned-failover", "VM", 1, 1, "Move a VM to its replica's host: shut down, prepare, fail over, start, reverse.",
       OPTIONS(planned_options), command_planned_failover },
-    { "prepare", "VM", 1, 1, "Prepare a planned failover: send the last changes of a VM that is off, and lock it.", WORKING,
-      command_prepare },
+    { "prepare", "VM", 1, 1, "Prepare a planned failover: send the last changes of a VM that is off, and lock it.",
+      OPTIONS(extended_options, detach_options), command_prepare },
     { "failover", "VM", 1, 1, "Fail a replica over, to its latest or to an older recovery point.",
       OPTIONS(failover_options, detach_options), command_failover },
     { "failover-network", "VM", 1, 1, "Show or set the addresses that the guest gets after a failover, and the network of tests.",
@@ -170,6 +178,7 @@ static const Command table[] = {
     { "revert", "VM", 1, 1, "Take a failover back: what the VM wrote since is dropped, replication goes on.", WORKING,
       command_revert },
     { "commit", "VM", 1, 1, "Make a failover final: what the VM wrote is its disk, recovery points go.", WORKING, command_commit },
+    { "continue", "VM", 1, 1, "Make a replica whose failover is committed the primary of its third host.", WORKING, command_continue },
     { "reverse", "VM", 1, 1, "Make a failed-over VM the primary, and the former primary its replica.",
       OPTIONS(reverse_options, detach_options), command_reverse },
     { "as-replica", "VM", 1, 1, "Let a VM that is off become a replica: of its failed-over replica, or of a primary that comes.", WORKING,

@@ -31,6 +31,7 @@ bool command_failover(Session *session, const CommandLine *line, GError **error)
 bool command_failover_network(Session *session, const CommandLine *line, GError **error);
 bool command_test(Session *session, const CommandLine *line, GError **error);
 bool command_test_end(Session *session, const CommandLine *line, GError **error);
+bool command_continue(Session *session, const CommandLine *line, GError **error);
 bool command_commit(Session *session, const CommandLine *line, GError **error);
 bool command_planned_failover(Session *session, const CommandLine *line, GError **error);
 bool command_prepare(Session *session, const CommandLine *line, GError **error);

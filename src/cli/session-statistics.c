@@ -19,11 +19,12 @@ ask(Session *self, const SessionVm *vm, GError **error)
     g_autoptr(WsmanReference) service = replication_service();
     g_autoptr(WsmanArguments) arguments = wsman_arguments_new();
     g_autoptr(WsmanInstance) output = NULL;
-    g_autofree char *message = NULL;
+    g_autofree char *message = NULL, *relationship = session_embedded_relationship(vm);
     uint64_t code;
 
     wsman_arguments_add_reference(arguments, "ComputerSystem", vm->reference);
-    output = wsman_client_invoke(session_client(self), service, "GetReplicationStatistics", arguments, &message, error);
+    wsman_arguments_add_text(arguments, "ReplicationRelationship", relationship);
+    output = wsman_client_invoke(session_client(self), service, "GetReplicationStatisticsEx", arguments, &message, error);
     if (output == NULL)
         return NULL;
     code = wsman_instance_number(output, "ReturnValue", G_MAXUINT64);
@@ -73,9 +74,11 @@ session_reset_statistics(Session *self, const SessionVm *vm, GError **error)
 {
     g_autoptr(WsmanReference) service = replication_service();
     g_autoptr(WsmanArguments) arguments = wsman_arguments_new();
-    SessionCall call = { .target = service, .method = "ResetReplicationStatistics", .title = "Resetting the statistics",
+    g_autofree char *relationship = session_embedded_relationship(vm);
+    SessionCall call = { .target = service, .method = "ResetReplicationStatisticsEx", .title = "Resetting the statistics",
                          .needs = "Only a VM that replicates has statistics", .vm = vm };
 
     wsman_arguments_add_reference(arguments, "ComputerSystem", vm->reference);
+    wsman_arguments_add_text(arguments, "ReplicationRelationship", relationship);
     return session_call(self, &call, arguments, error) == CALL_DONE;
 }

@@ -207,11 +207,27 @@ session_find_vm(Session *self, const char *name_or_uuid, GError **error)
     return vm;
 }
 
+char *
+session_relationship_id(const SessionVm *vm)
+{
+    return g_strdup_printf("Microsoft:%s\\HVR\\%u", vm->uuid, vm->relationship);
+}
+
+char *
+session_embedded_relationship(const SessionVm *vm)
+{
+    g_autoptr(WsmanEmbedded) relationship = wsman_embedded_new("Msvm_ReplicationRelationship");
+    g_autofree char *id = session_relationship_id(vm);
+
+    wsman_embedded_set(relationship, "InstanceID", "string", id);
+    return wsman_embedded_text(relationship);
+}
+
 static WsmanInstance *
 get_of_relationship(Session *self, const SessionVm *vm, const char *class_name, GError **error)
 {
     g_autoptr(WsmanReference) reference = wsman_reference_new(class_name);
-    g_autofree char *id = g_strdup_printf("Microsoft:%s\\HVR\\0", vm->uuid);
+    g_autofree char *id = session_relationship_id(vm);
 
     wsman_reference_add(reference, "InstanceID", id);
     return wsman_client_get(self->client, reference, error);

@@ -27,12 +27,17 @@ typedef struct {
     char           *uuid, *name; /* the UUID in lower case, as libvirt shows it; the service takes either */
     WsmanInstance  *system;    /* Msvm_ComputerSystem */
     WsmanReference *reference; /* to it */
+    unsigned        relationship; /* which one is meant: 0, or 1 of a replica to a third host */
 } SessionVm;
 
 /* @name_or_uuid: a UUID wins over a name that looks like one; names are exact. */
 SessionVm     *session_find_vm(Session *self, const char *name_or_uuid, GError **error);
 void           session_vm_free(SessionVm *vm);
-/* Msvm_ReplicationRelationship and Msvm_ReplicationSettingData, index 0. */
+/* "Microsoft:UUID\HVR\0" of the relationship that is meant; (transfer full) */
+char          *session_relationship_id(const SessionVm *vm);
+/* The text of a Msvm_ReplicationRelationship with that; (transfer full) */
+char          *session_embedded_relationship(const SessionVm *vm);
+/* Its Msvm_ReplicationRelationship and Msvm_ReplicationSettingData. */
 WsmanInstance *session_relationship(Session *self, const SessionVm *vm, GError **error);
 WsmanInstance *session_settings(Session *self, const SessionVm *vm, GError **error);
 /* Recovery points of a replica, Msvm_VirtualSystemSettingData, oldest first. */
@@ -65,7 +70,7 @@ bool       session_pause(const char *what, GError **error);
  * session_statistics:
  * @ret_issues: what is not well, of char*; empty when all is
  *
- * Returns: Msvm_ReplicationStatistics of relationship 0
+ * Returns: Msvm_ReplicationStatistics of the relationship that is meant
  */
 WsmanInstance *session_statistics(Session *self, const SessionVm *vm, GPtrArray **ret_issues, GError **error);
 bool           session_reset_statistics(Session *self, const SessionVm *vm, GError **error);

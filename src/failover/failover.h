@@ -14,6 +14,8 @@ bool failover_revert(ReplicationService *service, const Caller *caller, const ch
 /* Makes the failover final: what the VM wrote becomes its disk, recovery points go, revert is no longer possible. The VM may run. A
  * commit that failed half-way is called again. */
 bool failover_commit(ReplicationService *service, const Caller *caller, const char *vm_uuid, Job **ret_job, GError **error);
+/* ChangeReplicationModeToPrimary: a replica whose failover is committed is the primary of the third host that it was sent on to. */
+bool failover_continue(ReplicationService *service, const Caller *caller, const char *vm_uuid, Job **ret_job, GError **error);
 /* Makes a failed-over VM the primary and the host of @settings its replica server; commits the failover first. The other host must have
  * prepared the VM for a planned failover, or have given up its role. One that failed half-way is called again. */
 bool failover_reverse(ReplicationService *service, const Caller *caller, const char *vm_uuid, const RelationshipSettings *settings,

@@ -51,7 +51,7 @@ static bool
 is_wanted(const Guest *self)
 {
     g_autoptr(StoreRelationship) row = relationship_row(self->member->relationship);
-    return row->mode == MODE_REPLICA && (row->guest_todo & self->which) != 0;
+    return replication_mode_is_replica(row->mode) && (row->guest_todo & self->which) != 0;
 }
 
 static bool
@@ -382,7 +382,7 @@ failover_look_after_guest(ReplicationService *service, const char *vm_uuid)
 {
     g_autoptr(Member) member = service_find_member(service, vm_uuid);
     g_autoptr(StoreRelationship) row = member != NULL ? relationship_row(member->relationship) : NULL;
-    if (row == NULL || row->mode != MODE_REPLICA || service_is_stopping(service))
+    if (row == NULL || !replication_mode_is_replica(row->mode) || service_is_stopping(service))
         return;
     if ((row->guest_todo & GUEST_OF_FAILOVER) != 0 && (row->state == STATE_RECOVERED || row->state == STATE_COMMITTED))
         begin(member, GUEST_OF_FAILOVER, row->vm_uuid, g_strdup(row->vm_name));

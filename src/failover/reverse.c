@@ -158,7 +158,7 @@ make_plan(Reverse *self, bool changes_known, GError **error)
         if (!plan_changes(self, plan, disk, error))
             return false;
     }
-    return primary_save_plan(context, self->next->vm_uuid, plan, error);
+    return primary_save_plan(context, self->next, plan, error);
 }
 
 /* ---- the job ---- */
@@ -223,7 +223,8 @@ failover_reverse(ReplicationService *service, const Caller *caller, const char *
     if (!relationship_settings_check(settings, error))
         return false;
     g_autoptr(Member) member = failover_find_replica(service, vm_uuid, "reverse the replication", false, error);
-    if (member == NULL || !relationship_begin_operation(member->relationship, "reverse the replication", error))
+    if (member == NULL || !service_refuse_extended(member, "reverse the replication", error) ||
+        !relationship_begin_operation(member->relationship, "reverse the replication", error))
         return false;
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
     ReplicationState next;

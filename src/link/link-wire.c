@@ -156,6 +156,16 @@ add_number(JsonBuilder *builder, const char *name, uint64_t value)
     json_builder_add_int_value(builder, (int64_t)value);
 }
 
+/* One that is not set is left out. */
+static void
+add_flag(JsonBuilder *builder, const char *name, bool value)
+{
+    if (!value)
+        return;
+    json_builder_set_member_name(builder, name);
+    json_builder_add_boolean_value(builder, true);
+}
+
 static char *
 end_text(JsonBuilder *builder)
 {
@@ -179,6 +189,7 @@ link_offer_to_json(const LinkOffer *offer)
     add_text(builder, "settings", offer->settings);
     add_text(builder, "primary_host", offer->primary_host);
     add_number(builder, "memory_bytes", offer->memory_bytes);
+    add_flag(builder, "extended", offer->extended);
     json_builder_set_member_name(builder, "disks");
     json_builder_begin_array(builder);
     for (unsigned i = 0; i < offer->n_disks; i++) {
@@ -219,16 +230,6 @@ link_changes_size(uint64_t length)
 {
     uint64_t grains = (length + CHANGE_LOG_GRAIN - 1) / CHANGE_LOG_GRAIN;
     return (size_t)((grains + 7) / 8);
-}
-
-/* One that is not set is left out. */
-static void
-add_flag(JsonBuilder *builder, const char *name, bool value)
-{
-    if (!value)
-        return;
-    json_builder_set_member_name(builder, name);
-    json_builder_add_boolean_value(builder, true);
 }
 
 char *
@@ -380,6 +381,16 @@ get_disks(JsonObject *object, LinkOffer *offer)
     return true;
 }
 
+static bool
+get_flag(JsonObject *object, const char *name, bool *ret_value)
+{
+    JsonNode *node = json_object_get_member(object, name);
+    if (node != NULL && json_node_get_value_type(node) != G_TYPE_BOOLEAN)
+        return false;
+    *ret_value = node != NULL && json_node_get_boolean(node);
+    return true;
+}
+
 bool
 link_offer_from_json(GBytes *text, const char *vm_uuid, LinkOffer *ret_offer, GError **error)
 {
@@ -396,6 +407,7 @@ link_offer_from_json(GBytes *text, const char *vm_uuid, LinkOffer *ret_offer, GE
         .primary_host = g_strdup(get_text(object, "primary_host")),
     };
     bool good = get_number(object, "memory_bytes", INT64_MAX, &offer.memory_bytes) || wrong(error, "memory_bytes");
+    good = good && (get_flag(object, "extended", &offer.extended) || wrong(error, "extended"));
     good = good && (get_disks(object, &offer) || wrong(error, "disks"));
     good = good && link_offer_check(&offer, error);
     if (good)
@@ -433,16 +445,6 @@ get_partial(JsonObject *object, LinkPosition *position, GError **error)
 }
 
 /* One that is left out is not set. */
-static bool
-get_flag(JsonObject *object, const char *name, bool *ret_value)
-{
-    JsonNode *node = json_object_get_member(object, name);
-    if (node != NULL && json_node_get_value_type(node) != G_TYPE_BOOLEAN)
-        return false;
-    *ret_value = node != NULL && json_node_get_boolean(node);
-    return true;
-}
-
 bool
 link_position_from_json(GBytes *text, LinkPosition *ret_position, GError **error)
 {

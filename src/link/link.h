@@ -29,6 +29,7 @@ typedef struct {
     char   *settings;      /* relationship settings as one JSON text, opaque here */
     char   *primary_host;  /* name the primary calls itself; display only */
     uint64_t memory_bytes;
+    bool     extended;     /* the sender is a replica itself */
     unsigned n_disks;
     ChangeLogDisk disks[CHANGE_LOG_DISKS_MAX];
 } LinkOffer;

@@ -46,6 +46,12 @@ disk_target_is_alive(DiskTarget *self)
     return disk_server_is_alive(self->server);
 }
 
+const char *
+disk_target_socket(const DiskTarget *self)
+{
+    return disk_server_socket(self->server);
+}
+
 DiskClient *
 disk_target_client(DiskTarget *self, const char *id, GError **error)
 {

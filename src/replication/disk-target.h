@@ -18,6 +18,8 @@ bool        disk_target_is_alive(DiskTarget *self);
 void        disk_target_watch(DiskTarget *self, SpaceWatch *watch);
 /* Valid as long as @self. */
 ChangeLogTarget disk_target_as_target(DiskTarget *self);
+/* Where its disks are served, by their ids; borrowed. */
+const char *disk_target_socket(const DiskTarget *self);
 /* (nullable) NBD access to one disk */
 DiskClient *disk_target_client(DiskTarget *self, const char *id, GError **error);
 /* Blobs were set since the last call. */

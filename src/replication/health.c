@@ -1,5 +1,7 @@
 #include "replication/health.h"
 
+#include "replication/state-table.h"
+
 #define MISSED_PERCENT      20
 #define MISSED_MIN_SEC      10 /* of intervals of a second or two: a hiccup is none of a person's business */
 #define LAG_LIMIT_INTERVALS 12
@@ -23,7 +25,7 @@ peer_of(const HealthFacts *facts)
 {
     if (facts->peer != NULL)
         return facts->peer;
-    return facts->mode == MODE_REPLICA ? "its primary" : "its replica server";
+    return replication_mode_is_replica(facts->mode) ? "its primary" : "its replica server";
 }
 
 static const char *
@@ -35,7 +37,7 @@ error_of(const HealthFacts *facts, const char *otherwise)
 static bool
 is_replica(const HealthFacts *facts)
 {
-    return facts->mode == MODE_REPLICA || facts->mode == MODE_EXTENDED_REPLICA;
+    return replication_mode_is_replica(facts->mode);
 }
 
 /* "2 h 5 min", "40 s" */

@@ -162,7 +162,14 @@ op_keep_role(void *opaque, const LinkPeer *peer, const char *vm_uuid, LinkPositi
     g_autoptr(Member) member = find_bound(opaque, peer, vm_uuid, error);
     if (member == NULL || !relationship_begin_operation(member->relationship, "let the primary keep its role", error))
         return false;
-    bool good = take_kept_role(member, error);
+    g_autoptr(GError) refused = NULL;
+    Member *barred = NULL;
+    bool good = false;
+    if (service_bar_prepared(member, &barred, &refused))
+        good = take_kept_role(member, error);
+    else
+        g_set_error_literal(error, LINK_ERROR, LINK_ERROR_STATE, refused->message);
+    service_allow_prepared(barred);
     relationship_end_operation(member->relationship);
     service_wake_member(member);
     if (good)
@@ -333,7 +340,7 @@ static StoreRelationship *
 row_of_offer(ReplicationService *self, const LinkOffer *offer, const AuthorizationEntry *entry)
 {
     StoreRelationship *row = store_relationship_new(offer->vm_uuid, 0);
-    row->mode = MODE_REPLICA;
+    row->mode = offer->extended ? MODE_EXTENDED_REPLICA : MODE_REPLICA;
     row->state = STATE_WAITING_INITIAL;
     row->vm_name = g_strdup(offer->vm_name);
     row->lineage = g_strdup(offer->lineage);
@@ -427,7 +434,7 @@ is_awaited_from(ReplicationService *self, Member *member, const AuthorizationEnt
 
 /* Whoever holds the primary must not drop recovery points by its settings: what is there is kept as long as it was promised. */
 static bool
-take_settings(ReplicationService *self, Member *member, const RelationshipSettings *wanted, GError **error)
+take_settings(ReplicationService *self, Member *member, const RelationshipSettings *wanted, bool extended, GError **error)
 {
     g_autoptr(RelationshipSettings) before = relationship_settings(member->relationship);
     g_autoptr(RelationshipSettings) after = relationship_settings_copy(wanted);
@@ -437,6 +444,7 @@ take_settings(ReplicationService *self, Member *member, const RelationshipSettin
         return false;
     StoreRelationship *row = relationship_edit(member->relationship);
     g_autofree char *name = g_strdup(row->vm_name);
+    row->mode = extended ? MODE_EXTENDED_REPLICA : MODE_REPLICA; /* a replica that sends on may have become a primary */
     g_free(row->settings);
     row->settings = relationship_settings_to_json(after);
     if (!relationship_edit_end(member->relationship, row, error))
@@ -476,7 +484,7 @@ op_offer(void *opaque, const LinkPeer *peer, const LinkOffer *offer, bool update
             g_set_error_literal(error, LINK_ERROR, LINK_ERROR_STATE, "the replica is just being made or removed; try again");
             return false;
         }
-        if (update && !take_settings(self, bound, settings, error))
+        if (update && !take_settings(self, bound, settings, offer->extended, error))
             return false;
         replica_position(bound->replica, ret_position);
         return true;

@@ -29,6 +29,7 @@ struct Moment {
     bool         consistent;   /* the guest's file systems were frozen */
     int64_t      frozen_usec;  /* so long */
     GError      *freeze_error; /* or why not */
+    MomentHolder holder;       /* of disks that are no VM's; all NULL once they are released */
 };
 
 static void
@@ -41,12 +42,22 @@ moment_disk_free(MomentDisk *disk)
     g_free(disk);
 }
 
+static void
+release(Moment *self)
+{
+    MomentHolder holder = self->holder;
+    self->holder = (MomentHolder){ NULL };
+    if (holder.release != NULL)
+        holder.release(holder.opaque);
+}
+
 void
 moment_close(Moment *self)
 {
     if (self == NULL)
         return;
     g_ptr_array_unref(self->disks);
+    release(self);
     virt_capture_end(self->capture);
     if (self->servers != NULL)
         g_ptr_array_unref(self->servers);
@@ -291,6 +302,28 @@ moment_open(const ReplicationContext *context, const MomentRequest *request, GEr
     return self;
 }
 
+Moment *
+moment_new_held(const ReplicationContext *context, const MomentHolder *holder, int64_t taken_usec)
+{
+    Moment *self = g_new0(Moment, 1);
+    self->context = context;
+    self->disks = g_ptr_array_new_with_free_func((GDestroyNotify)moment_disk_free);
+    self->holder = *holder;
+    self->taken_usec = taken_usec;
+    self->made_checkpoint = true;
+    return self;
+}
+
+bool
+moment_add_held(Moment *self, const char *socket, const char *id, ExtentSet *dirty, GError **error)
+{
+    MomentDisk *disk = g_new0(MomentDisk, 1);
+    disk->id = g_strdup(id);
+    disk->dirty = dirty;
+    g_ptr_array_add(self->disks, disk);
+    return connect_disk(self, disk, socket, id, NULL, error);
+}
+
 unsigned
 moment_disk_count(const Moment *self)
 {
@@ -332,7 +365,7 @@ moment_marker(const Moment *self)
 const gint *
 moment_cancelled(const Moment *self)
 {
-    return self->capture != NULL ? virt_capture_cancelled(self->capture) : NULL;
+    return self->capture != NULL ? virt_capture_cancelled(self->capture) : self->holder.cancelled;
 }
 
 bool
@@ -378,6 +411,8 @@ moment_check(Moment *self, GError **error)
 {
     if (self->finished)
         return true;
+    if (self->holder.check != NULL)
+        return self->holder.check(self->holder.opaque, error);
     if (self->capture != NULL) {
         VirtCaptureStatus status = virt_capture_status(self->capture);
         if (status == VIRT_CAPTURE_ACTIVE)
@@ -400,11 +435,13 @@ moment_finish(Moment *self, GError **error)
     if (!moment_check(self, error))
         return false;
     self->finished = true;
-    for (guint i = 0; self->capture != NULL && i < self->disks->len; i++) {
+    bool held = self->capture != NULL || self->holder.release != NULL;
+    for (guint i = 0; held && i < self->disks->len; i++) {
         MomentDisk *disk = g_ptr_array_index(self->disks, i);
         g_clear_pointer(&disk->client, disk_client_free);
     }
     g_clear_pointer(&self->capture, virt_capture_end);
+    release(self);
     return true;
 }
 

@@ -24,8 +24,21 @@ typedef struct {
     const char        *incremental; /* (nullable): checkpoint since which changes are wanted */
     const char        *checkpoint;  /* checkpoint to make at the moment */
     unsigned           timeout_sec;
+    bool               planned;     /* the last one before a planned failover: of a replica only as its primary's was */
     bool               freeze;      /* the guest's agent is to freeze its file systems at the moment; not for a VM that is off */
 } MomentRequest;
+
+/* Who keeps the disks as they are, where that is neither libvirt nor a VM that is off. */
+typedef struct {
+    void *opaque;
+    bool (*check)(void *opaque, GError **error); /* as moment_check() */
+    void (*release)(void *opaque);               /* once, at the end */
+    const gint *cancelled;                       /* non-zero: stop reading */
+} MomentHolder;
+/* A moment of disks that @holder keeps since @taken_usec, with a checkpoint that was made there. */
+Moment *moment_new_held(const ReplicationContext *context, const MomentHolder *holder, int64_t taken_usec);
+/* Its next disk, served as export @id at @socket. @dirty (nullable) is taken. */
+bool    moment_add_held(Moment *self, const char *socket, const char *id, ExtentSet *dirty, GError **error);
 
 /* Errors are VIRT_ERROR and DISK_ERROR; on failure nothing is left behind. */
 Moment *moment_open(const ReplicationContext *context, const MomentRequest *request, GError **error);

@@ -58,7 +58,7 @@ primary_note_acknowledged(Primary *self, const Moment *moment, const Sending *se
 static bool
 changed_blobs(Primary *self, const StoreRelationship *row, GHashTable **ret_blobs, char **ret_hash, GError **error)
 {
-    g_autoptr(GHashTable) blobs = moment_blobs(self->context, row->vm_uuid, error);
+    g_autoptr(GHashTable) blobs = primary_blobs(self, row, error);
     if (blobs == NULL)
         return false;
     *ret_hash = primary_hash_of_blobs(blobs);
@@ -116,11 +116,12 @@ primary_run_delta(Primary *self, const StoreRelationship *row, char *const *targ
     }
     g_autofree char *checkpoint = primary_checkpoint_name(row, 'n', row->position + 1);
     /* Left by a cycle that was not acknowledged. */
-    primary_drop_checkpoints(self->context, row->vm_uuid, row->checkpoint, NULL);
+    primary_drop_checkpoints(self, row->checkpoint, NULL);
     MomentRequest request = { .vm_uuid = row->vm_uuid, .disks = (const char *const *)targets,
                               .incremental = row->checkpoint, .checkpoint = checkpoint,
-                              .timeout_sec = CAPTURE_TIMEOUT_SEC, .freeze = kind == POINT_KIND_STANDARD && primary_wants_freeze(self, row) };
-    g_autoptr(Moment) moment = moment_open(self->context, &request, error);
+                              .timeout_sec = CAPTURE_TIMEOUT_SEC, .planned = kind == POINT_KIND_PLANNED,
+                              .freeze = kind == POINT_KIND_STANDARD && primary_wants_freeze(self, row) };
+    g_autoptr(Moment) moment = primary_open_moment(self, &request, error);
     if (moment == NULL)
         return false;
     if (!moment_made_checkpoint(moment) && !sent_parts_note(self->context, row->vm_uuid, row->checkpoint, moment, error))
@@ -146,6 +147,6 @@ primary_run_delta(Primary *self, const StoreRelationship *row, char *const *targ
     bool made = moment_made_checkpoint(moment);
     g_clear_pointer(&moment, moment_close);
     if (made)
-        virt_checkpoint_delete(self->context->virt, row->vm_uuid, good ? row->checkpoint : checkpoint, NULL);
+        primary_drop_checkpoint(self, good ? row->checkpoint : checkpoint);
     return good;
 }

@@ -225,7 +225,7 @@ primary_checkpoint_name(const StoreRelationship *row, char what, uint64_t number
 
 /* Removes every checkpoint of ours but the ones to keep; failures are left for the next time. */
 void
-primary_drop_checkpoints(const ReplicationContext *context, const char *vm_uuid, const char *keep, const char *keep_too)
+primary_drop_vm_checkpoints(const ReplicationContext *context, const char *vm_uuid, const char *keep, const char *keep_too)
 {
     g_auto(GStrv) names = virt_checkpoint_list(context->virt, vm_uuid, NULL);
     for (char **name = names; name != NULL && *name != NULL; name++) {
@@ -235,6 +235,44 @@ primary_drop_checkpoints(const ReplicationContext *context, const char *vm_uuid,
         if (!virt_checkpoint_delete(context->virt, vm_uuid, *name, &error))
             log_debug("cycle", vm_uuid, "checkpoint '%s' stays for now: %s", *name, error->message);
     }
+}
+
+static void
+note_left(Primary *self, const GError *error)
+{
+    log_debug("cycle", relationship_vm(self->relationship), "%s; trying again later", error->message);
+}
+
+void
+primary_drop_checkpoints(Primary *self, const char *keep, const char *keep_too)
+{
+    g_autoptr(GError) error = NULL;
+    if (self->upstream == NULL)
+        primary_drop_vm_checkpoints(self->context, relationship_vm(self->relationship), keep, keep_too);
+    else if (!change_journal_delete_others(upstream_journal(self->upstream), keep, keep_too, &error))
+        note_left(self, error);
+}
+
+void
+primary_drop_checkpoint(Primary *self, const char *name)
+{
+    g_autoptr(GError) error = NULL;
+    bool good = self->upstream != NULL ? change_journal_delete(upstream_journal(self->upstream), name, &error)
+                                       : virt_checkpoint_delete(self->context->virt, relationship_vm(self->relationship), name, &error);
+    if (!good)
+        note_left(self, error);
+}
+
+Moment *
+primary_open_moment(Primary *self, const MomentRequest *request, GError **error)
+{
+    return self->upstream != NULL ? upstream_moment(self->upstream, request, error) : moment_open(self->context, request, error);
+}
+
+GHashTable *
+primary_blobs(Primary *self, const StoreRelationship *row, GError **error)
+{
+    return self->upstream != NULL ? upstream_blobs(row, error) : moment_blobs(self->context, row->vm_uuid, error);
 }
 
 void

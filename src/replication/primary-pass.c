@@ -165,7 +165,7 @@ send_closing(Pass *pass, const char *token, Sending *sending, char **ret_blob_ha
 {
     LinkPosition position;
     ChangeLogHeader header;
-    g_autoptr(GHashTable) blobs = moment_blobs(pass->primary->context, pass->row->vm_uuid, error);
+    g_autoptr(GHashTable) blobs = primary_blobs(pass->primary, pass->row, error);
     if (blobs == NULL)
         return false;
     *ret_blob_hash = primary_hash_of_blobs(blobs);
@@ -203,7 +203,7 @@ close_export(Pass *pass, GError **error)
     if (!good)
         return false;
     primary_export_tidy(pass->row->export_folder, pass->plan->pass + 1);
-    primary_forget_plan(self->context, pass->row->vm_uuid, NULL);
+    primary_forget_plan(self->context, pass->row, NULL);
     relationship_end_job(self->relationship, NULL);
     log_notice("cycle", pass->row->vm_name, "first copy exported to '%s' after %u passes", pass->row->export_folder, pass->plan->pass);
     return true;
@@ -245,22 +245,22 @@ static bool
 open_pass(Pass *pass, char *const *targets, char **ret_checkpoint, GError **error)
 {
     Primary *self = pass->primary;
-    primary_drop_checkpoints(self->context, pass->row->vm_uuid, pass->plan->checkpoint, pass->row->checkpoint);
+    primary_drop_checkpoints(self, pass->plan->checkpoint, pass->row->checkpoint);
     g_autofree char *checkpoint = primary_checkpoint_name(pass->row, 'p', g_get_real_time());
     MomentRequest request = { .vm_uuid = pass->row->vm_uuid, .disks = (const char *const *)targets,
                               .incremental = pass->plan->checkpoint, .checkpoint = checkpoint,
                               .timeout_sec = CAPTURE_TIMEOUT_SEC };
     g_autoptr(GError) cause = NULL;
-    pass->moment = moment_open(self->context, &request, &cause);
+    pass->moment = primary_open_moment(self, &request, &cause);
     if (pass->moment == NULL && g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_BITMAP_LOST)) {
         log_notice("cycle", pass->row->vm_name, "%s; copying starts over", cause->message);
         Plan *fresh = plan_new(pass->plan->compare || pass->row->initial_complete, NULL);
         plan_free(pass->plan);
         pass->plan = fresh;
         request.incremental = NULL;
-        primary_drop_checkpoints(self->context, pass->row->vm_uuid, NULL, NULL);
+        primary_drop_checkpoints(self, NULL, NULL);
         g_clear_error(&cause);
-        pass->moment = moment_open(self->context, &request, &cause);
+        pass->moment = primary_open_moment(self, &request, &cause);
     }
     if (pass->moment == NULL) {
         g_propagate_error(error, g_steal_pointer(&cause));

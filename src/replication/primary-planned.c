@@ -24,8 +24,8 @@ lock_folder(const Primary *self)
 bool
 primary_lock(Primary *self, GError **error)
 {
-    if (self->lock != NULL && disk_server_is_alive(self->lock))
-        return true;
+    if (self->upstream != NULL || (self->lock != NULL && disk_server_is_alive(self->lock)))
+        return true; /* a replica is locked as it is */
     primary_unlock(self);
     g_autoptr(RelationshipSettings) settings = relationship_settings(self->relationship);
     const char *uuid = relationship_vm(self->relationship);
@@ -61,6 +61,8 @@ bool
 primary_recover(Primary *self, GError **error)
 {
     ReplicationState state = relationship_state(self->relationship);
+    if (self->upstream != NULL)
+        return true;
     if (state == STATE_PREPARED || state == STATE_REPURPOSE)
         return primary_lock(self, error);
     g_autofree char *folder = lock_folder(self);
@@ -105,7 +107,8 @@ primary_run_preparation(Primary *self, GError **error)
         return true;
     }
     primary_unlock(self);
-    primary_give_back_autostart(self->context, relationship_vm(self->relationship));
+    if (self->upstream == NULL)
+        primary_give_back_autostart(self->context, relationship_vm(self->relationship));
     g_autoptr(GError) for_caller = primary_error_for_caller(cause);
     relationship_end_job(self->relationship, for_caller);
     g_propagate_error(error, g_steal_pointer(&cause));

@@ -15,6 +15,7 @@
 struct Primary {
     const ReplicationContext *context;
     Relationship *relationship;
+    Upstream     *upstream;    /* (nullable): a replica is sent on, no VM of libvirt's */
     LinkClient   *client;
     LinkClient   *asker;       /* for questions while `client` is sending; made when needed */
     int64_t       contact_usec; /* monotonic; of the last good exchange */
@@ -98,10 +99,17 @@ char *primary_hash_of_blobs(GHashTable *blobs);
 /* @what: 'n' a cycle, 'p' a pass; (transfer full) */
 char *primary_checkpoint_name(const StoreRelationship *row, char what, uint64_t number);
 /* Removes every checkpoint of ours but the ones to keep (nullable); failures are left for the next time. */
-void primary_drop_checkpoints(const ReplicationContext *context, const char *vm_uuid, const char *keep,
-                              const char *keep_too);
+void primary_drop_checkpoints(Primary *self, const char *keep, const char *keep_too);
+/* Gives what changed since it to the one before. What fails is left for the next time. */
+void primary_drop_checkpoint(Primary *self, const char *name);
+/* A moment of the VM, or of the replica that is sent on, and the blobs that belong to it; as of moment.h. */
+Moment     *primary_open_moment(Primary *self, const MomentRequest *request, GError **error);
+GHashTable *primary_blobs(Primary *self, const StoreRelationship *row, GError **error);
 /* Bytes count as sent even when the log is not acknowledged. */
 void primary_add_sent(Primary *self, StoreRelationship *row, const Sending *sending);
+
+/* Of a VM, without anybody who sends it. */
+void primary_drop_vm_checkpoints(const ReplicationContext *context, const char *vm_uuid, const char *keep, const char *keep_too);
 
 /* ---- primary-resume.c ---- */
 /* How long a broken connection is waited for while a moment is held. */

@@ -6,15 +6,15 @@
 #define TELL_AGAIN_USEC (15 * G_USEC_PER_SEC)
 
 static char *
-untold_key(const char *vm_uuid)
+untold_key(const StoreRelationship *row)
 {
-    return g_strconcat("settings-untold:", vm_uuid, NULL);
+    return g_strconcat(upstream_is_of(row) ? "extended-settings-untold:" : "settings-untold:", row->vm_uuid, NULL);
 }
 
 bool
-primary_note_settings_untold(const ReplicationContext *context, const char *vm_uuid, bool untold, GError **error)
+primary_note_settings_untold(const ReplicationContext *context, const StoreRelationship *row, bool untold, GError **error)
 {
-    g_autofree char *key = untold_key(vm_uuid);
+    g_autofree char *key = untold_key(row);
     return store_value_set(context->store, key, untold ? "1" : NULL, error);
 }
 
@@ -24,12 +24,12 @@ primary_tell_settings(const ReplicationContext *context, const StoreRelationship
 {
     LinkOffer offer = { 0 };
     LinkPosition position;
-    g_auto(GStrv) targets = primary_disks(context, row->vm_uuid, settings, error);
+    g_auto(GStrv) targets = primary_sent_disks(context, row, settings, error);
     g_autoptr(LinkClient) client = targets != NULL ? primary_connect_peer(context, settings, hurry, error) : NULL;
     bool good = client != NULL && primary_fill_offer(context, row, targets, &offer, error) &&
                 link_client_update(client, &offer, &position, error);
     link_offer_clear(&offer);
-    return good && primary_note_settings_untold(context, row->vm_uuid, false, error);
+    return good && primary_note_settings_untold(context, row, false, error);
 }
 
 void
@@ -41,7 +41,7 @@ primary_retry_settings(Primary *self)
     g_autoptr(GError) error = NULL;
     g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
     g_autoptr(RelationshipSettings) settings = relationship_settings(self->relationship);
-    g_autofree char *key = untold_key(row->vm_uuid), *untold = store_value(self->context->store, key, &error);
+    g_autofree char *key = untold_key(row), *untold = store_value(self->context->store, key, &error);
     if (error == NULL && (untold == NULL || untold[0] == '\0')) {
         self->settings_told = true;
         return;

@@ -23,7 +23,7 @@ end_ours(Primary *self)
     StaleAction action = self->context->stale_action;
     const char *vm = relationship_vm(self->relationship);
     g_autoptr(GError) error = NULL;
-    if (action == STALE_LEAVE)
+    if (action == STALE_LEAVE || self->upstream != NULL) /* a replica runs when its administrator failed it over */
         return;
     log_warning("stale", vm, "runs here and as a failed-over replica, too; it is %s here, as [failover] stale-primary says",
                 action == STALE_SHUT_DOWN ? "shut down" : "turned off");

@@ -12,11 +12,12 @@
 #define CONTACT_FRESH_USEC     (30 * G_USEC_PER_SEC) /* a connection that was silent for longer may be dead: ask before sending */
 
 Primary *
-primary_new(const ReplicationContext *context, Relationship *relationship)
+primary_new(const ReplicationContext *context, Relationship *relationship, Upstream *upstream)
 {
     Primary *self = g_new0(Primary, 1);
     self->context = context;
     self->relationship = relationship_ref(relationship);
+    self->upstream = upstream;
     return self;
 }
 
@@ -40,6 +41,7 @@ primary_free(Primary *self)
         primary_leave_lock(self);
     else
         primary_unlock(self);
+    upstream_free(self->upstream);
     relationship_unref(self->relationship);
     g_free(self->sent_marker);
     g_free(self->planned_marker);
@@ -117,6 +119,12 @@ primary_disks(const ReplicationContext *context, const char *vm_uuid, const Rela
     return (char **)g_ptr_array_steal(targets, NULL);
 }
 
+char **
+primary_sent_disks(const ReplicationContext *context, const StoreRelationship *row, const RelationshipSettings *settings, GError **error)
+{
+    return upstream_is_of(row) ? upstream_disks(row, error) : primary_disks(context, row->vm_uuid, settings, error);
+}
+
 static int
 code_for_caller(const GError *cause)
 {
@@ -167,6 +175,8 @@ bool
 primary_fill_offer(const ReplicationContext *context, const StoreRelationship *row, char *const *targets, LinkOffer *offer,
                    GError **error)
 {
+    if (upstream_is_of(row))
+        return upstream_fill_offer(context, row, offer, error);
     offer->domain_xml = virt_host_xml(context->virt, row->vm_uuid, error);
     if (offer->domain_xml == NULL)
         return false;
@@ -194,7 +204,7 @@ primary_offer(const ReplicationContext *context, const StoreRelationship *row, c
               GError **error)
 {
     GError *cause = NULL;
-    g_auto(GStrv) targets = primary_disks(context, row->vm_uuid, settings, &cause);
+    g_auto(GStrv) targets = primary_sent_disks(context, row, settings, &cause);
     if (targets == NULL)
         return fail_for_caller(cause, error);
     g_autoptr(LinkClient) client = primary_connect_peer(context, settings, NULL, &cause);
@@ -247,21 +257,38 @@ primary_say_removed(const ReplicationContext *context, const char *vm_uuid, cons
 }
 
 static char *
-plan_path_of(const ReplicationContext *context, const char *vm_uuid)
+plan_path_of(const ReplicationContext *context, const char *vm_uuid, unsigned index)
 {
-    g_autofree char *name = g_strdup_printf("%s.plan", vm_uuid);
+    g_autofree char *name = g_strdup_printf(index > 0 ? "%s-%u.plan" : "%s.plan", vm_uuid, index);
     return g_build_filename(context->state_folder, name, NULL);
+}
+
+static bool
+forget_plan_of(const ReplicationContext *context, const char *vm_uuid, unsigned index, GError **error)
+{
+    g_autofree char *path = plan_path_of(context, vm_uuid, index);
+    return durable_unlink(path, error);
 }
 
 bool
 primary_forget(const ReplicationContext *context, const char *vm_uuid, GError **error)
 {
     g_autoptr(GError) left = NULL;
-    primary_drop_checkpoints(context, vm_uuid, NULL, NULL);
+    primary_drop_vm_checkpoints(context, vm_uuid, NULL, NULL);
     if (!virt_checkpoint_drop_unknown(context->virt, vm_uuid, context->scratch_folder, &left) &&
         !g_error_matches(left, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN))
         log_warning("cycle", vm_uuid, "bitmaps of ours may be left in its images: %s; continuing", left->message);
-    return sent_parts_forget(context, vm_uuid, error) && primary_forget_plan(context, vm_uuid, error);
+    return sent_parts_forget(context, vm_uuid, error) && forget_plan_of(context, vm_uuid, 0, error);
+}
+
+bool
+primary_leave(Primary *self, GError **error)
+{
+    const char *vm = relationship_vm(self->relationship);
+    if (self->upstream == NULL)
+        return primary_forget(self->context, vm, error);
+    return change_journal_delete_others(upstream_journal(self->upstream), NULL, NULL, error) &&
+           forget_plan_of(self->context, vm, relationship_index(self->relationship), error);
 }
 
 /* ---- agreeing on the position ---- */
@@ -269,21 +296,20 @@ primary_forget(const ReplicationContext *context, const char *vm_uuid, GError **
 char *
 primary_plan_path(const Primary *self)
 {
-    return plan_path_of(self->context, relationship_vm(self->relationship));
+    return plan_path_of(self->context, relationship_vm(self->relationship), relationship_index(self->relationship));
 }
 
 bool
-primary_save_plan(const ReplicationContext *context, const char *vm_uuid, const Plan *plan, GError **error)
+primary_save_plan(const ReplicationContext *context, const StoreRelationship *row, const Plan *plan, GError **error)
 {
-    g_autofree char *path = plan_path_of(context, vm_uuid);
+    g_autofree char *path = plan_path_of(context, row->vm_uuid, row->index);
     return plan_save(plan, path, error);
 }
 
 bool
-primary_forget_plan(const ReplicationContext *context, const char *vm_uuid, GError **error)
+primary_forget_plan(const ReplicationContext *context, const StoreRelationship *row, GError **error)
 {
-    g_autofree char *path = plan_path_of(context, vm_uuid);
-    return durable_unlink(path, error);
+    return forget_plan_of(context, row->vm_uuid, row->index, error);
 }
 
 /* The plan of an earlier copy goes first. */
@@ -291,7 +317,7 @@ static bool
 forget_plan(Primary *self, const char *why, GError **error)
 {
     log_warning("cycle", relationship_vm(self->relationship), "%s: a resynchronization is needed", why);
-    return primary_forget_plan(self->context, relationship_vm(self->relationship), error);
+    return forget_plan_of(self->context, relationship_vm(self->relationship), relationship_index(self->relationship), error);
 }
 
 bool
@@ -493,7 +519,7 @@ char **
 primary_find_disks(Primary *self, const StoreRelationship *row, const RelationshipSettings *settings, GError **error)
 {
     g_autoptr(GError) cause = NULL;
-    char **targets = primary_disks(self->context, row->vm_uuid, settings, &cause);
+    char **targets = primary_sent_disks(self->context, row, settings, &cause);
     if (targets == NULL && g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN))
         g_set_error(error, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN,
                     "VM '%s' is no longer defined on this host; define it again with its UUID %s, or remove its replication",

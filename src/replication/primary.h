@@ -8,9 +8,11 @@
 #include "replication/context.h"
 #include "replication/plan.h"
 #include "replication/relationship.h"
+#include "replication/upstream.h"
 
 typedef struct Primary Primary;
-Primary *primary_new(const ReplicationContext *context, Relationship *relationship);
+/* Of a VM of this host; or, with @upstream (nullable, taken), of a replica that is sent on to a third host. */
+Primary *primary_new(const ReplicationContext *context, Relationship *relationship, Upstream *upstream);
 void     primary_free(Primary *self);
 
 /* Agrees the relationship with the replica server: there must be a server that accepts us, and all disks must be such that
@@ -20,6 +22,9 @@ bool primary_offer(const ReplicationContext *context, const StoreRelationship *r
 /* Disks to replicate: those of the settings, else all that can be. (transfer full) targets, NULL at the end. */
 char **primary_disks(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings,
                      GError **error);
+/* What is sent of @row's relationship: those, or all of a replica that is sent on. (transfer full) */
+char **primary_sent_disks(const ReplicationContext *context, const StoreRelationship *row, const RelationshipSettings *settings,
+                          GError **error);
 
 typedef enum {
     CYCLE_DONE,       /* wait for the next interval */
@@ -41,7 +46,7 @@ int64_t     primary_start_wait(const StoreRelationship *row);
 
 /* ---- new settings ---- */
 /* Whether the replica has yet to be told of the settings, durably. */
-bool primary_note_settings_untold(const ReplicationContext *context, const char *vm_uuid, bool untold, GError **error);
+bool primary_note_settings_untold(const ReplicationContext *context, const StoreRelationship *row, bool untold, GError **error);
 /* Tells it those of @row, and notes that it has them; @hurry as of primary_connect_peer(). Errors are those of link and virt, too. */
 bool primary_tell_settings(const ReplicationContext *context, const StoreRelationship *row, const RelationshipSettings *settings,
                            const gint *hurry, GError **error);
@@ -75,7 +80,7 @@ bool primary_fill_offer(const ReplicationContext *context, const StoreRelationsh
 LinkClient *primary_connect_peer(const ReplicationContext *context, const RelationshipSettings *settings, const gint *hurry,
                                  GError **error);
 /* What the next pass goes on from. */
-bool primary_save_plan(const ReplicationContext *context, const char *vm_uuid, const Plan *plan, GError **error);
+bool primary_save_plan(const ReplicationContext *context, const StoreRelationship *row, const Plan *plan, GError **error);
 
 /* Tells the replica that the VM may run here again, so that it does not take its failover for a planned one. LINK_ERROR. */
 bool primary_keep_role(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings, GError **error);
@@ -90,8 +95,13 @@ bool primary_ask_state(const ReplicationContext *context, const char *vm_uuid, c
 void primary_say_removed(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings);
 
 /* Drops the plan of a copy under way: a later copy that went on with it would leave out what this one has sent. */
-bool primary_forget_plan(const ReplicationContext *context, const char *vm_uuid, GError **error);
+bool primary_forget_plan(const ReplicationContext *context, const StoreRelationship *row, GError **error);
 
 /* Deletes our checkpoints from the VM, so that a removal leaves nothing in the guest, and the plan of a copy under way. False when
  * the plan stays. */
 bool primary_forget(const ReplicationContext *context, const char *vm_uuid, GError **error);
+/* The same of what @self sends, a VM or a replica. */
+bool primary_leave(Primary *self, GError **error);
+/* Of a replica that is sent on: what the third host lacks of its disks, all of it in the plan, and perhaps more; sizes are not those of the disks.
+ * With `compare` that is not known. (transfer full) */
+Plan *primary_left_to_send(Primary *self, GError **error);

@@ -16,7 +16,8 @@ struct Relationship {
     RelationshipSettings *settings;
     bool    working, operating, closed;
     char   *operation;  /* what it is, for messages */
-    gint    yield_flag; /* atomic copy of operating || closed */
+    gint    yield_flag; /* atomic: YIELD_OWN when operating || closed, YIELD_UPSTREAM when that is so of what it reads */
+    Relationship *downstream; /* (nullable): who reads its disks */
     char   *error;
     gint    runs_twice;       /* atomic: the VM on both hosts, when it was last seen */
     char   *consistent_error; /* of application-consistent points */
@@ -203,11 +204,34 @@ relationship_resync_was_cancelled(const StoreRelationship *row)
     return row->state == STATE_WAITING_RESYNC && row->resume_state == STATE_RESYNCHRONIZING;
 }
 
+enum { YIELD_OWN = 1, YIELD_UPSTREAM = 2 };
+
+static void
+set_yield(Relationship *self, unsigned whose, bool yields)
+{
+    if (yields)
+        g_atomic_int_or((guint *)&self->yield_flag, whose);
+    else
+        g_atomic_int_and((guint *)&self->yield_flag, ~whose);
+}
+
 static void
 update_yield_flag(Relationship *self)
 {
-    g_atomic_int_set(&self->yield_flag, self->operating || self->closed);
+    bool yields = self->operating || self->closed;
+    set_yield(self, YIELD_OWN, yields);
+    if (self->downstream != NULL)
+        set_yield(self->downstream, YIELD_UPSTREAM, yields);
     g_cond_broadcast(&self->changed);
+}
+
+void
+relationship_set_downstream(Relationship *self, Relationship *downstream)
+{
+    g_mutex_lock(&self->lock);
+    self->downstream = downstream;
+    update_yield_flag(self);
+    g_mutex_unlock(&self->lock);
 }
 
 bool

@@ -57,6 +57,9 @@ Tally *relationship_tally(Relationship *self);
 /* Saves them when they changed longer ago than @age_usec and no edit took them along. */
 bool   relationship_save_statistics(Relationship *self, int64_t age_usec, GError **error);
 
+/* While an operation on @self waits, whoever works on @downstream (nullable, borrowed) gives way, too: he reads its disks. */
+void relationship_set_downstream(Relationship *self, Relationship *downstream);
+
 /* Work. begin waits for other work, returns false when an operation has or wants the VM, or it is removed. */
 bool relationship_begin_work(Relationship *self);
 void relationship_end_work(Relationship *self);

@@ -141,10 +141,31 @@ replica_apply_source(Replica *self, ChangeLogSource log, GError **error)
     return good;
 }
 
+/* A log that was verified; it is read from where it stands, and stands there again. */
+bool
+replica_note_changes(Replica *self, int fd, GError **error)
+{
+    if (self->journal == NULL || !change_journal_is_kept(self->journal))
+        return true;
+    ChangeLogHeader header;
+    ExtentSet *sets[CHANGE_LOG_DISKS_MAX];
+    off_t start = lseek(fd, 0, SEEK_CUR);
+    if (start < 0 || !change_log_touched(change_log_source_fd(&fd), &header, sets, error))
+        return false;
+    bool good = change_journal_note(self->journal, header.disks, header.n_disks, sets, error);
+    for (unsigned i = 0; i < header.n_disks; i++)
+        extent_set_free(sets[i]);
+    if (good && lseek(fd, start, SEEK_SET) != start) {
+        g_set_error(error, CHANGE_LOG_ERROR, CHANGE_LOG_ERROR_IO, "cannot read the log again: %s", g_strerror(errno));
+        good = false;
+    }
+    return good;
+}
+
 bool
 replica_apply_log(Replica *self, int fd, GError **error)
 {
-    return replica_apply_source(self, change_log_source_fd(&fd), error);
+    return replica_note_changes(self, fd, error) && replica_apply_source(self, change_log_source_fd(&fd), error);
 }
 
 static void

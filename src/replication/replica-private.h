@@ -18,6 +18,7 @@ struct Replica {
     GMutex    receive_lock;
     bool      receiving; /* under receive_lock: who has set it has `incoming`; while it is not set, who has the lock */
     Incoming *incoming;  /* a log on its way, or what is kept of one */
+    ChangeJournal *journal; /* of a replica that has a folder */
     GMutex backlog_lock;
     GCond  applied;      /* signalled with backlog_lock when a log was applied */
 
@@ -49,5 +50,7 @@ int replica_open_log(const char *path, GError **error);
 bool replica_end_taking_back(Replica *self, GError **error);
 /* Applies @log; LINK_ERROR_NO_SPACE before the file system of the disks is full. */
 bool replica_apply_source(Replica *self, ChangeLogSource log, GError **error);
-/* Applies the log in @fd, from where it stands. */
+/* Before the log in @fd is applied: what it writes goes to the journal of what is sent on to a third host. */
+bool replica_note_changes(Replica *self, int fd, GError **error);
+/* Applies the log in @fd, from where it stands, and notes what it writes. */
 bool replica_apply_log(Replica *self, int fd, GError **error);

@@ -40,7 +40,9 @@ apply(Replica *self, const StoreRelationship *row, const GPtrArray *passes, GErr
         g_autofree char *path = replica_undo_path(row->folder, g_ptr_array_index(passes, n));
         fds[n] = replica_open_log(path, error);
         sources[n] = change_log_source_fd(&fds[n]);
-        good = fds[n] >= 0;
+        good = fds[n] >= 0 && replica_note_changes(self, fds[n], error);
+        if (!good && fds[n] >= 0)
+            close(fds[n]);
     }
     if (good) {
         ChangeLogTarget target = disk_target_as_target(self->disks);

@@ -60,13 +60,13 @@ drop_bitmaps(const StoreRelationship *row, GError **error)
 bool
 replica_is_awaited(const StoreRelationship *row)
 {
-    return row->mode == MODE_REPLICA && row->lineage == NULL;
+    return replication_mode_is_replica(row->mode) && row->lineage == NULL;
 }
 
 bool
 replica_is_seeded(const StoreRelationship *row)
 {
-    if (row->mode != MODE_REPLICA || row->initial_complete || row->folder == NULL)
+    if (!replication_mode_is_replica(row->mode) || row->initial_complete || row->folder == NULL)
         return false;
     g_autofree char *fact = replica_turn_fact(row->folder, TURN_SEEDED);
     return fact != NULL;

@@ -8,6 +8,7 @@
 #include "replication/primary.h"
 #include "replication/replica-folder.h"
 #include "replication/replica-making.h"
+#include "replication/upstream.h"
 #include "util/durable.h"
 #include "util/log.h"
 
@@ -30,6 +31,8 @@ replica_new(const ReplicationContext *context, Relationship *relationship, void 
     g_autoptr(StoreRelationship) row = relationship_row(relationship);
     g_autofree char *part = row->folder != NULL ? replica_incoming_path(row->folder) : NULL;
     self->incoming = incoming_new(part);
+    g_autofree char *journal = row->folder != NULL ? upstream_journal_folder(row->folder) : NULL;
+    self->journal = journal != NULL ? change_journal_open(journal) : NULL;
     g_mutex_init(&self->backlog_lock);
     g_cond_init(&self->applied);
     return self;
@@ -50,6 +53,7 @@ replica_unref(Replica *self)
     replica_close_disks(self);
     replica_close_fence(self);
     incoming_free(self->incoming);
+    change_journal_close(self->journal);
     change_log_captured_free(self->captured);
     relationship_unref(self->relationship);
     g_mutex_clear(&self->receive_lock);
@@ -97,6 +101,18 @@ void
 replica_close_disks(Replica *self)
 {
     g_clear_pointer(&self->disks, disk_target_close);
+}
+
+const char *
+replica_disk_socket(const Replica *self)
+{
+    return disk_target_socket(self->disks);
+}
+
+ChangeJournal *
+replica_journal(Replica *self)
+{
+    return self->journal;
 }
 
 bool

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "link/link.h"
+#include "replication/change-journal.h"
 #include "replication/context.h"
 #include "replication/relationship.h"
 #include "replication/replica-space.h"
@@ -45,6 +46,8 @@ bool replica_give_up_passes(Replica *self, GError **error);
 /* Opens the disks writable: the fence that keeps everybody from starting the VM. Not while a test VM reads them. */
 bool replica_open_disks(Replica *self, GError **error);
 void replica_close_disks(Replica *self);
+/* While they are open: where they are served, by their ids; borrowed. */
+const char *replica_disk_socket(const Replica *self);
 /* The fence while the replica disks are only read: the overlays that the VM is defined on are held open instead. */
 bool replica_open_fence(Replica *self, GError **error);
 void replica_close_fence(Replica *self);
@@ -59,6 +62,9 @@ bool replica_place_domain(const ReplicationContext *context, const StoreRelation
 bool replica_define_test(const ReplicationContext *context, const StoreRelationship *row, const char *name, GError **error);
 /* Puts empty overlays in place of what is there. */
 bool replica_make_overlays(const StoreRelationship *row, GError **error);
+
+/* What is applied, for a third host that it is sent on to; borrowed. */
+ChangeJournal *replica_journal(Replica *self);
 
 /* Would a log with @header be taken now? Errors are LINK_ERROR. */
 bool     replica_check_header(Replica *self, const ChangeLogHeader *header, const ReplicaLimits *limits, GError **error);

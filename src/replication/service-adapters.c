@@ -118,7 +118,7 @@ commit(Member *member, const GPtrArray *adapters, bool for_guest, GError **error
         relationship_edit_cancel(member->relationship, edit);
         return false;
     }
-    if (for_guest && edit->mode == MODE_REPLICA && edit->state == STATE_RECOVERED)
+    if (for_guest && replication_mode_is_replica(edit->mode) && edit->state == STATE_RECOVERED)
         edit->guest_todo |= GUEST_OF_FAILOVER;
     return relationship_edit_end(member->relationship, edit, error);
 }

@@ -29,11 +29,10 @@ check_state(Member *member, Operation operation, GError **error)
 static bool
 drop_plan(Member *member, Operation operation, GError **error)
 {
-    const ReplicationContext *context = &member->service->context;
-    const char *vm = relationship_vm(member->relationship);
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
     GError *cause = NULL;
-    bool good = operation == OPERATION_CANCEL_INITIAL ? primary_forget(context, vm, &cause) :
-                                                        primary_forget_plan(context, vm, &cause);
+    bool good = operation == OPERATION_CANCEL_INITIAL ? primary_leave(member->primary, &cause) :
+                                                        primary_forget_plan(&member->service->context, row, &cause);
     return good || service_fail(cause, error);
 }
 
@@ -98,8 +97,9 @@ service_take_back_resync(Member *member, GError **error)
 static bool
 operation_of_job(const JobView *view, Operation *ret)
 {
-    *ret = view->type == JOB_RESYNC ? OPERATION_CANCEL_RESYNC : OPERATION_CANCEL_INITIAL;
-    return view->type == JOB_RESYNC || view->type == JOB_START_INITIAL || view->type == JOB_START_SEEDED ||
+    bool resync = view->type == JOB_RESYNC || view->type == JOB_RESYNC_EXTENDED;
+    *ret = resync ? OPERATION_CANCEL_RESYNC : OPERATION_CANCEL_INITIAL;
+    return resync || view->type == JOB_START_INITIAL || view->type == JOB_START_SEEDED ||
            view->type == JOB_START_EXPORT;
 }
 
@@ -108,7 +108,7 @@ replication_service_cancel_job(ReplicationService *self, const Caller *caller, J
 {
     g_autoptr(JobView) view = job_view(job);
     Operation operation;
-    g_autoptr(Member) member = view->vm_uuid != NULL ? service_find_member(self, view->vm_uuid) : NULL;
+    g_autoptr(Member) member = view->vm_uuid != NULL ? service_find_sender(self, view->vm_uuid) : NULL;
     if (member == NULL || !operation_of_job(view, &operation) || !job_cancel(job))
         return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
                                   "the job has ended, or cannot be cancelled (its property Cancellable)");

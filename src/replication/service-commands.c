@@ -16,6 +16,25 @@ describe(const char *what, Member *member)
 }
 
 Member *
+service_find_relationship(ReplicationService *self, const char *vm_uuid, unsigned index, const char *what, GError **error)
+{
+    g_autoptr(Member) first = service_find_replicating(self, vm_uuid, what, error);
+    if (first == NULL || index == 0)
+        return g_steal_pointer(&first);
+    Member *member = service_find_member_at(self, vm_uuid, index);
+    if (member == NULL)
+        replication_refuse(error, REPLICATION_ERROR_INVALID_STATE, "cannot %s: replication of the VM is not extended to a third host", what);
+    return member;
+}
+
+static Member *
+find_sending(ReplicationService *self, const char *vm_uuid, const char *what, GError **error)
+{
+    g_autoptr(Member) first = service_find_replicating(self, vm_uuid, what, error);
+    return first != NULL ? service_find_sender(self, vm_uuid) : NULL;
+}
+
+Member *
 service_find_replicating(ReplicationService *self, const char *vm_uuid, const char *what, GError **error)
 {
     g_autoptr(VirtDomain) domain = service_find_domain(self, vm_uuid, error);
@@ -38,7 +57,7 @@ create_job(Member *member, Job *job, void *data, GError **error)
     g_autoptr(RelationshipSettings) settings = relationship_settings(member->relationship);
     StoreRelationship *edit = NULL;
     /* A removal that a crash cut short may have left a plan and checkpoints. */
-    bool good = primary_forget(&self->context, row->vm_uuid, error) && primary_offer(&self->context, row, settings, error);
+    bool good = primary_leave(member->primary, error) && primary_offer(&self->context, row, settings, error);
     if (good) {
         edit = relationship_edit(member->relationship);
         edit->state = STATE_READY;
@@ -80,8 +99,28 @@ check_included(GPtrArray *disks, const RelationshipSettings *settings, GError **
     return true;
 }
 
+/* Takes @row, of a VM that @domain is. */
+static bool
+begin_relationship(ReplicationService *self, const Caller *caller, const VirtDomain *domain, StoreRelationship *row,
+                   const RelationshipSettings *settings, Job **ret_job, GError **error)
+{
+    row->mode = MODE_PRIMARY;
+    row->state = STATE_DISABLED;
+    row->vm_name = g_strdup(domain->name);
+    row->lineage = g_uuid_string_random();
+    row->settings = relationship_settings_to_json(settings);
+    g_autoptr(Member) member = service_add_member(self, row, error);
+    if (member == NULL || !relationship_begin_operation(member->relationship, "enable replication", error))
+        return false;
+    g_autofree char *what = g_strdup_printf(relationship_index(member->relationship) == 0 ? "Enabling replication of '%s'" :
+                                            "Extending replication of '%s'", domain->name);
+    *ret_job = job_list_add(self->jobs, JOB_CREATE_RELATIONSHIP, domain->uuid, caller->user, what, false);
+    service_run_job(member, *ret_job, create_job, NULL, NULL);
+    return true;
+}
+
 bool
-replication_service_create(ReplicationService *self, const Caller *caller, const char *vm_uuid,
+replication_service_create(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned index,
                            const RelationshipSettings *wanted, Job **ret_job, GError **error)
 {
     *ret_job = NULL;
@@ -89,6 +128,11 @@ replication_service_create(ReplicationService *self, const Caller *caller, const
     if (domain == NULL || !service_refuse_test_vm(self, domain, "enable replication", error) ||
         !relationship_settings_check(wanted, error))
         return false;
+    if (index > 0) {
+        g_autoptr(RelationshipSettings) complete = service_complete_settings(self, wanted);
+        StoreRelationship *extended = service_extended_row(self, domain, complete, error);
+        return extended != NULL && begin_relationship(self, caller, domain, extended, complete, ret_job, error);
+    }
     g_autoptr(Member) present = service_find_member(self, vm_uuid);
     if (present != NULL) {
         g_autoptr(StoreRelationship) row = relationship_row(present->relationship);
@@ -110,20 +154,7 @@ replication_service_create(ReplicationService *self, const Caller *caller, const
     /* What is replicated is settled now: a disk that the VM gets later stays out, and does not stop replication. */
     g_strfreev(settings->included_disks);
     settings->included_disks = g_strdupv(targets);
-
-    StoreRelationship *row = store_relationship_new(domain->uuid, 0);
-    row->mode = MODE_PRIMARY;
-    row->state = STATE_DISABLED;
-    row->vm_name = g_strdup(domain->name);
-    row->lineage = g_uuid_string_random();
-    row->settings = relationship_settings_to_json(settings);
-    g_autoptr(Member) member = service_add_member(self, row, error);
-    if (member == NULL || !relationship_begin_operation(member->relationship, "enable replication", error))
-        return false;
-    g_autofree char *what = g_strdup_printf("Enabling replication of '%s'", domain->name);
-    *ret_job = job_list_add(self->jobs, JOB_CREATE_RELATIONSHIP, domain->uuid, caller->user, what, false);
-    service_run_job(member, *ret_job, create_job, NULL, NULL);
-    return true;
+    return begin_relationship(self, caller, domain, store_relationship_new(domain->uuid, 0), settings, ret_job, error);
 }
 
 /* ---- StartReplication ---- */
@@ -176,7 +207,7 @@ replication_service_start_initial(ReplicationService *self, const Caller *caller
     if (type < 1 || type > 3)
         return replication_refuse(error, REPLICATION_ERROR_INVALID_PARAMETER,
                                   "InitialReplicationType must be 1 (network), 2 (export) or 3 (seeded), not %u", type);
-    g_autoptr(Member) member = service_find_replicating(self, vm_uuid, "start initial replication", error);
+    g_autoptr(Member) member = find_sending(self, vm_uuid, "start initial replication", error);
     if (member == NULL)
         return false;
     if (type == 2)
@@ -216,9 +247,9 @@ static bool
 start_resync(ReplicationService *self, Member *member, GError **error)
 {
     GError *cause = NULL;
-    bool goes_on = relationship_state(member->relationship) == STATE_RESYNC_SUSPENDED;
-    if (!goes_on && member->primary != NULL &&
-        !primary_forget_plan(&self->context, relationship_vm(member->relationship), &cause))
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    bool goes_on = row->state == STATE_RESYNC_SUSPENDED;
+    if (!goes_on && member->primary != NULL && !primary_forget_plan(&self->context, row, &cause))
         return service_fail(cause, error);
     return relationship_move(member->relationship, OPERATION_RESYNC, error);
 }
@@ -228,13 +259,14 @@ replication_service_resynchronize(ReplicationService *self, const Caller *caller
                                   Job **ret_job, GError **error)
 {
     *ret_job = NULL;
-    g_autoptr(Member) member = service_find_replicating(self, vm_uuid, "resynchronize", error);
+    g_autoptr(Member) member = find_sending(self, vm_uuid, "resynchronize", error);
     if (member == NULL || !check_start(start_usec, error) ||
         !relationship_begin_operation(member->relationship, "resynchronize", error))
         return false;
     bool good = check_may_resynchronize(member, error) && note_start(member, start_usec, error) && start_resync(self, member, error);
     if (good)
-        *ret_job = add_copy_job(member, JOB_RESYNC, "Resynchronizing", caller, start_usec);
+        *ret_job = add_copy_job(member, relationship_index(member->relationship) == 0 ? JOB_RESYNC : JOB_RESYNC_EXTENDED, "Resynchronizing",
+                                caller, start_usec);
     relationship_end_operation(member->relationship);
     service_wake_member(member);
     return good;
@@ -276,12 +308,9 @@ replication_service_change_state(ReplicationService *self, const Caller *caller,
     g_autoptr(Member) replicating = service_find_member(self, vm_uuid);
     if (domain != NULL && replicating == NULL && index == 0 && requested == 2)
         return service_await_primary(self, caller, domain, error);
-    g_autoptr(Member) member = domain != NULL ? service_find_replicating(self, vm_uuid, "change the replication state", error) : NULL;
+    g_autoptr(Member) member = domain != NULL ? service_find_relationship(self, vm_uuid, index, "change the replication state", error) : NULL;
     if (member == NULL)
         return false;
-    if (index != relationship_index(member->relationship))
-        return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
-                                  "replication is not extended to a third host");
     if (member->primary != NULL && requested == 2)
         return service_give_up_role(member, caller, error);
     if (member->primary != NULL && requested == 4)
@@ -371,11 +400,11 @@ static void
 leave_guest(Member *member, const StoreRelationship *row)
 {
     const ReplicationContext *context = &member->service->context;
-    bool is_guest = member->primary != NULL || row->state == STATE_RECOVERED || row->state == STATE_COMMITTED;
+    bool is_guest = row->state == STATE_RECOVERED || row->state == STATE_COMMITTED;
     g_autoptr(GError) cause = NULL;
-    if (is_guest && !primary_forget(context, row->vm_uuid, &cause))
+    if (member->primary != NULL ? !primary_leave(member->primary, &cause) : is_guest && !primary_forget(context, row->vm_uuid, &cause))
         log_warning("service", row->vm_name, "%s; continuing", cause->message);
-    if (member->primary != NULL)
+    if (member->primary != NULL && row->index == 0)
         primary_give_back_autostart(context, row->vm_uuid);
 }
 
@@ -421,12 +450,9 @@ replication_service_remove(ReplicationService *self, const Caller *caller, const
                            Job **ret_job, GError **error)
 {
     *ret_job = NULL;
-    g_autoptr(Member) member = service_find_replicating(self, vm_uuid, "remove replication", error);
-    if (member == NULL)
+    g_autoptr(Member) member = service_find_relationship(self, vm_uuid, index, "remove replication", error);
+    if (member == NULL || !service_refuse_extended(member, "remove replication", error))
         return false;
-    if (index != relationship_index(member->relationship))
-        return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
-                                  "replication is not extended to a third host");
     if (!relationship_begin_operation(member->relationship, "remove replication", error))
         return false;
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);

@@ -45,8 +45,9 @@ static bool
 plan_comparison(Member *member, GError **error)
 {
     g_autoptr(Plan) plan = plan_new(true, NULL);
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
     GError *cause = NULL;
-    return primary_save_plan(&member->service->context, relationship_vm(member->relationship), plan, &cause) ||
+    return primary_save_plan(&member->service->context, row, plan, &cause) ||
            service_fail(cause, error);
 }
 
@@ -116,7 +117,8 @@ static bool
 forget_plan(Member *member, GError **error)
 {
     GError *cause = NULL;
-    return primary_forget_plan(&member->service->context, relationship_vm(member->relationship), &cause) || service_fail(cause, error);
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    return primary_forget_plan(&member->service->context, row, &cause) || service_fail(cause, error);
 }
 
 bool

@@ -23,7 +23,7 @@ check_wanted(Member *member, const RelationshipSettings *wanted, GError **error)
     g_autoptr(RelationshipSettings) current = relationship_settings(member->relationship);
     ReplicationState same;
     if (!state_table_next(row->mode, row->state, row->resume_state, OPERATION_MODIFY, &same, error) ||
-        !relationship_settings_check(wanted, error))
+        !relationship_settings_check(wanted, error) || (row->index > 0 && !service_check_extended(member->service, row, wanted, error)))
         return false;
     if (has_same_disks(current, wanted))
         return true;
@@ -48,7 +48,8 @@ check_replica_is_there(Member *member, const RelationshipSettings *wanted, GErro
 static bool
 keep(Member *member, const RelationshipSettings *settings, GError **error)
 {
-    if (!primary_note_settings_untold(&member->service->context, relationship_vm(member->relationship), true, error))
+    g_autoptr(StoreRelationship) before = relationship_row(member->relationship);
+    if (!primary_note_settings_untold(&member->service->context, before, true, error))
         return false;
     StoreRelationship *row = relationship_edit(member->relationship);
     g_free(row->settings);
@@ -76,12 +77,12 @@ modify_job(Member *member, Job *job, void *data, GError **error)
 }
 
 bool
-replication_service_modify(ReplicationService *self, const Caller *caller, const char *vm_uuid, const RelationshipSettings *wanted,
-                           Job **ret_job, GError **error)
+replication_service_modify(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned index,
+                           const RelationshipSettings *wanted, Job **ret_job, GError **error)
 {
     const char *verb = operation_name(OPERATION_MODIFY);
     *ret_job = NULL;
-    g_autoptr(Member) member = service_find_replicating(self, vm_uuid, verb, error);
+    g_autoptr(Member) member = service_find_relationship(self, vm_uuid, index, verb, error);
     if (member == NULL || !check_wanted(member, wanted, error) ||
         !relationship_begin_operation(member->relationship, verb, error))
         return false;

@@ -37,21 +37,30 @@ can_move(Member *member, Operation operation, GError **error)
     return state_table_next(row->mode, row->state, row->resume_state, operation, &next, error);
 }
 
+/* A VM has to be off, and stays so; a replica is locked as it is. */
+static bool
+prepare_vm(Member *member, GError **error)
+{
+    g_autoptr(VirtDomain) domain = NULL;
+    if (relationship_index(member->relationship) > 0)
+        return service_check_extended_planned(member, error);
+    return check_off(member, operation_name(OPERATION_PREPARE), &domain, error) &&
+           primary_hold_autostart(&member->service->context, domain->uuid, error);
+}
+
 bool
 service_prepare_planned(Member *member, const Caller *caller, Job **ret_job, GError **error)
 {
     ReplicationService *self = member->service;
-    g_autoptr(VirtDomain) domain = NULL;
     if (!can_move(member, OPERATION_PREPARE, error) ||
         !relationship_begin_operation(member->relationship, operation_name(OPERATION_PREPARE), error))
         return false;
     GError *cause = NULL;
-    bool good = can_move(member, OPERATION_PREPARE, &cause) &&
-                check_off(member, operation_name(OPERATION_PREPARE), &domain, &cause) &&
-                primary_hold_autostart(&self->context, domain->uuid, &cause);
+    bool good = can_move(member, OPERATION_PREPARE, &cause) && prepare_vm(member, &cause);
     if (good) {
-        g_autofree char *what = g_strdup_printf("Sending the last changes of '%s'", domain->name);
-        *ret_job = job_list_add(self->jobs, JOB_PLANNED, domain->uuid, caller->user, what, false);
+        g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+        g_autofree char *what = g_strdup_printf("Sending the last changes of '%s'", row->vm_name);
+        *ret_job = job_list_add(self->jobs, JOB_PLANNED, row->vm_uuid, caller->user, what, false);
         relationship_set_job(member->relationship, *ret_job);
         primary_prepare(member->primary);
     }
@@ -87,6 +96,15 @@ ask_replica(Member *member, GError **error)
     return service_fail(g_steal_pointer(&cause), error);
 }
 
+/* What was sent last is no planned failover's any more, over there neither. */
+static bool
+forget_planned(Member *member, GError **error)
+{
+    StoreRelationship *row = relationship_edit(member->relationship);
+    row->last_kind = row->last_kind == POINT_KIND_PLANNED ? POINT_KIND_STANDARD : row->last_kind;
+    return relationship_edit_end(member->relationship, row, error);
+}
+
 bool
 service_cancel_prepared(Member *member, const Caller *caller, GError **error)
 {
@@ -94,8 +112,11 @@ service_cancel_prepared(Member *member, const Caller *caller, GError **error)
         !relationship_begin_operation(member->relationship, "cancel the planned failover", error))
         return false;
     GError *cause = NULL;
-    bool good = ask_replica(member, &cause) && relationship_move(member->relationship, OPERATION_RESUME, &cause);
-    if (good) {
+    bool good = ask_replica(member, &cause) && forget_planned(member, &cause) &&
+                relationship_move(member->relationship, OPERATION_RESUME, &cause);
+    if (good && relationship_index(member->relationship) > 0) {
+        log_notice("service", relationship_vm(member->relationship), "the planned failover to the third host is cancelled by %s", caller->user);
+    } else if (good) {
         primary_unlock(member->primary);
         primary_give_back_autostart(&member->service->context, relationship_vm(member->relationship));
         log_notice("service", relationship_vm(member->relationship), "the planned failover is cancelled by %s; the VM may start again",
@@ -113,6 +134,8 @@ service_give_up_role(Member *member, const Caller *caller, GError **error)
 {
     static const char what[] = "turn the VM into a replica";
     g_autoptr(VirtDomain) domain = NULL;
+    if (relationship_index(member->relationship) > 0)
+        return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE, "cannot %s: it is one already", what);
     if (!can_move(member, OPERATION_GIVE_UP_ROLE, error) || !relationship_begin_operation(member->relationship, what, error))
         return false;
     GError *cause = NULL;

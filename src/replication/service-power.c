@@ -26,7 +26,7 @@ check_may_start(Member *member, GError **error)
         return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
                                   "VM '%s' may become a replica, and is locked against starting; 'virt-replica remove %s' takes that back",
                                   row->vm_name, row->vm_name);
-    if (row->mode == MODE_REPLICA && row->state != STATE_RECOVERED && row->state != STATE_COMMITTED)
+    if (replication_mode_is_replica(row->mode) && row->state != STATE_RECOVERED && row->state != STATE_COMMITTED)
         return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
                                   "VM '%s' is a replica and locked against starting; fail over to it first", row->vm_name);
     if (service_is_locked(member))
@@ -50,7 +50,7 @@ bool
 service_runs_failed_over(Member *member)
 {
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
-    if (row->mode != MODE_REPLICA || (row->state != STATE_RECOVERED && row->state != STATE_COMMITTED))
+    if (!replication_mode_is_replica(row->mode) || (row->state != STATE_RECOVERED && row->state != STATE_COMMITTED))
         return false;
     g_autoptr(VirtDomain) domain = virt_host_find(member->service->context.virt, row->vm_uuid, NULL);
     return domain != NULL && domain->state != VIRT_OFF && domain->state != VIRT_CRASHED && domain->state != VIRT_SAVED;
@@ -76,7 +76,7 @@ needs_fence(ReplicationService *self, Member *member)
 {
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
     const char *command = self->config.fence_command;
-    if (command == NULL || row->mode != MODE_REPLICA || row->failed_over_kind == POINT_KIND_PLANNED)
+    if (command == NULL || !replication_mode_is_replica(row->mode) || row->failed_over_kind == POINT_KIND_PLANNED)
         return false;
     bool waived = service_fence_is_waived(member);
     if (waived)

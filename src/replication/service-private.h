@@ -8,9 +8,11 @@
 #include "replication/replica.h"
 #include "replication/service-setup.h"
 
-/* One VM that replicates. Reference counted; `due_usec`, `failures` and `queued` under the service's lock. */
+/* One relationship of a VM that replicates: with its replica or its primary, or, of a replica, with a third host. Reference counted; `due_usec`,
+ * `failures` and `queued` under the service's lock. */
 typedef struct {
     gint          references;
+    char         *key;      /* its place in the service's table */
     ReplicationService *service;
     Relationship *relationship;
     Primary      *primary;  /* NULL on a replica */
@@ -31,7 +33,7 @@ struct ReplicationService {
 
     GMutex        lock; /* guards what follows; taken after any lock of a relationship, held briefly */
     GCond         scheduler_wake;
-    GHashTable   *members;    /* VM UUID -> Member */
+    GHashTable   *members;    /* Member.key -> Member */
     bool          stopping;
     gint          stop_flag; /* atomic copy of it, not under the lock */
     unsigned      running_jobs;
@@ -48,8 +50,13 @@ Member *member_ref(Member *self);
 void    member_unref(Member *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Member, member_unref)
 
-/* (transfer full)(nullable) */
+/* Relationship 0 of a VM; (transfer full)(nullable) */
 Member *service_find_member(ReplicationService *self, const char *vm_uuid);
+/* @index 1: of a replica with a third host. (transfer full)(nullable) */
+Member *service_find_member_at(ReplicationService *self, const char *vm_uuid, unsigned index);
+/* The relationship in which the VM is sent from here: that of a primary, or of a replica with a third host; else relationship 0. (transfer
+ * full)(nullable) */
+Member *service_find_sender(ReplicationService *self, const char *vm_uuid);
 /* All of them now; of Member, owned by the array. */
 GPtrArray *service_members(ReplicationService *self);
 /* Takes @row; the member is known to others from now on. */
@@ -132,8 +139,24 @@ bool    service_check_location(const char *parameter, const char *location, GErr
 /* service-commands.c */
 /* The relationship of a VM that must have one; @what for the refusal. (transfer full) */
 Member *service_find_replicating(ReplicationService *self, const char *vm_uuid, const char *what, GError **error);
+/* That one of its relationships, 0 or 1; (transfer full) */
+Member *service_find_relationship(ReplicationService *self, const char *vm_uuid, unsigned index, const char *what, GError **error);
 /* Settings with what a client cannot know; (transfer full) */
 RelationshipSettings *service_complete_settings(ReplicationService *self, const RelationshipSettings *wanted);
+
+/* service-extend.c: a replica that is sent on to a third host. Errors as in service.h. */
+/* A row for its relationship, when it may be extended with @settings; (transfer full) */
+StoreRelationship *service_extended_row(ReplicationService *self, const VirtDomain *domain, RelationshipSettings *settings, GError **error);
+/* Are @wanted settings that such a relationship can have? */
+bool    service_check_extended(ReplicationService *self, const StoreRelationship *row, const RelationshipSettings *wanted, GError **error);
+/* False with @error when it is relationship 0 of a replica that is sent on: @what is not possible then. */
+bool    service_refuse_extended(Member *member, const char *what, GError **error);
+/* May its last changes be sent as those of a planned failover? */
+bool    service_check_extended_planned(Member *member, GError **error);
+/* Keeps the relationship with the third host, if there is one, from being prepared, by the operation that has @member; (transfer full) in @ret, for
+ * service_allow_prepared(). False when it is prepared. */
+bool    service_bar_prepared(Member *member, Member **ret, GError **error);
+void    service_allow_prepared(Member *barred);
 
 /* link-ops.c: what peers may ask */
 /* Where replicas go that a host sends which @entry authorizes; (transfer full) */

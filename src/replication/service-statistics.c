@@ -88,7 +88,7 @@ service_judge(Relationship *relationship, const StoreRelationship *row, const Re
     tally_read(tally, &now);
     g_autofree char *consistent_error = relationship_consistent_error(relationship);
     g_autofree char *guest_error = row->guest_todo != 0 ? relationship_guest_error(relationship) : NULL;
-    bool is_replica = row->mode == MODE_REPLICA;
+    bool is_replica = replication_mode_is_replica(row->mode);
     HealthFacts facts = {
         .vm_name = row->vm_name,
         .peer = is_replica ? settings->primary_host_system : settings->recovery_connection_point,
@@ -145,8 +145,8 @@ find_counted(ReplicationService *self, const char *vm_uuid, unsigned index, GErr
     g_autoptr(VirtDomain) domain = service_find_domain(self, vm_uuid, error);
     if (domain == NULL)
         return NULL;
-    g_autoptr(Member) member = service_find_member(self, vm_uuid);
-    if (member != NULL && relationship_index(member->relationship) == index)
+    g_autoptr(Member) member = service_find_member_at(self, vm_uuid, index);
+    if (member != NULL)
         return g_steal_pointer(&member);
     replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
                        "VM '%s' has no %sreplication on this host that could be measured; enable it first",

@@ -47,7 +47,7 @@ view_of_relationship(Relationship *relationship)
     view->last_replication_usec = row->last_replication_usec;
     view->last_apply_usec = row->last_apply_usec;
     view->settings = relationship_settings(relationship);
-    view->position = row->mode == MODE_REPLICA ? row->applied : row->position;
+    view->position = replication_mode_is_replica(row->mode) ? row->applied : row->position;
     view->bytes_sent = row->bytes_sent;
     view->initial_percent = row->initial_complete ? 100 : relationship_percent(relationship);
     view->last_error = relationship_error(relationship);
@@ -109,7 +109,8 @@ view_of_domain(ReplicationService *self, const VirtDomain *domain)
         view->relationships[0] = view_of_relationship(member->relationship);
         if (row->mode == MODE_REPLICA) {
             view->test_vm_uuid = g_strdup(row->test_uuid);
-            view->relationships[1] = view_of_nothing(domain->uuid, domain->name, 1);
+            g_autoptr(Member) onward = service_find_member_at(self, domain->uuid, 1);
+            view->relationships[1] = onward != NULL ? view_of_relationship(onward->relationship) : view_of_nothing(domain->uuid, domain->name, 1);
             view->n_relationships = 2;
         }
     } else {
@@ -143,6 +144,8 @@ replication_service_vms(ReplicationService *self, GError **error)
     g_autoptr(GPtrArray) members = service_members(self);
     for (guint i = 0; i < members->len; i++) {
         Member *member = g_ptr_array_index(members, i);
+        if (relationship_index(member->relationship) > 0)
+            continue;
         g_autoptr(VirtDomain) domain = service_undefined_domain(member);
         g_autoptr(VirtDomain) test = service_test_domain(member);
         if (!g_hash_table_contains(defined, domain->uuid))

@@ -33,6 +33,13 @@ replication_service_set_guest(ServiceResumeFunc func)
 
 /* ---- members ---- */
 
+static char *
+member_key(const char *vm_uuid, unsigned index)
+{
+    g_autofree char *lower = g_ascii_strdown(vm_uuid, -1);
+    return index == 0 ? g_steal_pointer(&lower) : g_strdup_printf("%s/%u", lower, index);
+}
+
 static Member *
 member_new(ReplicationService *service, Relationship *relationship)
 {
@@ -40,6 +47,7 @@ member_new(ReplicationService *service, Relationship *relationship)
     self->references = 1;
     self->service = service;
     self->relationship = relationship;
+    self->key = member_key(relationship_vm(relationship), relationship_index(relationship));
     return self;
 }
 
@@ -58,19 +66,34 @@ member_unref(Member *self)
     primary_free(self->primary);
     replica_unref(self->replica);
     relationship_unref(self->relationship);
+    g_free(self->key);
     g_free(self);
+}
+
+Member *
+service_find_member_at(ReplicationService *self, const char *vm_uuid, unsigned index)
+{
+    g_autofree char *key = member_key(vm_uuid, index);
+    g_mutex_lock(&self->lock);
+    Member *member = g_hash_table_lookup(self->members, key);
+    if (member != NULL)
+        member_ref(member);
+    g_mutex_unlock(&self->lock);
+    return member;
 }
 
 Member *
 service_find_member(ReplicationService *self, const char *vm_uuid)
 {
-    g_autofree char *lower = g_ascii_strdown(vm_uuid, -1);
-    g_mutex_lock(&self->lock);
-    Member *member = g_hash_table_lookup(self->members, lower);
-    if (member != NULL)
-        member_ref(member);
-    g_mutex_unlock(&self->lock);
-    return member;
+    return service_find_member_at(self, vm_uuid, 0);
+}
+
+Member *
+service_find_sender(ReplicationService *self, const char *vm_uuid)
+{
+    g_autoptr(Member) first = service_find_member(self, vm_uuid);
+    Member *second = first == NULL || first->primary != NULL ? NULL : service_find_member_at(self, vm_uuid, 1);
+    return second != NULL ? second : g_steal_pointer(&first);
 }
 
 GPtrArray *
@@ -93,27 +116,46 @@ wake_opaque(void *opaque)
     service_wake_member(opaque);
 }
 
+/* What the relationship with a third host sends on. */
+static bool
+find_upstream(ReplicationService *self, Relationship *relationship, Upstream **ret_upstream, GError **error)
+{
+    *ret_upstream = NULL;
+    if (relationship_index(relationship) == 0)
+        return true;
+    g_autoptr(Member) first = service_find_member(self, relationship_vm(relationship));
+    if (first == NULL || first->replica == NULL)
+        return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE, "VM %s is no replica that could be sent on", relationship_vm(relationship));
+    *ret_upstream = upstream_new(&self->context, first->replica, first->relationship, relationship);
+    return true;
+}
+
 Member *
 service_add_member(ReplicationService *self, StoreRelationship *row, GError **error)
 {
-    bool is_replica = row->mode == MODE_REPLICA;
+    bool is_replica = replication_mode_is_replica(row->mode);
     Relationship *relationship = relationship_new(self->context.store, row, error);
     if (relationship == NULL)
         return NULL;
     Member *member = member_new(self, relationship);
+    Upstream *upstream = NULL;
+    if (!is_replica && !find_upstream(self, relationship, &upstream, error)) {
+        member_unref(member);
+        return NULL;
+    }
     if (is_replica)
         member->replica = replica_new(&self->context, relationship, wake_opaque, member);
     else
-        member->primary = primary_new(&self->context, relationship);
+        member->primary = primary_new(&self->context, relationship, upstream);
     g_mutex_lock(&self->lock);
-    if (g_hash_table_contains(self->members, relationship_vm(relationship))) {
+    if (g_hash_table_contains(self->members, member->key)) {
         g_mutex_unlock(&self->lock);
         g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_IN_USE, "VM %s replicates already",
                     relationship_vm(relationship));
         member_unref(member);
         return NULL;
     }
-    g_hash_table_insert(self->members, (gpointer)relationship_vm(relationship), member_ref(member));
+    g_hash_table_insert(self->members, member->key, member_ref(member));
     g_mutex_unlock(&self->lock);
     service_plan_statistics(self, member);
     return member;
@@ -132,7 +174,7 @@ void
 service_drop_member(ReplicationService *self, Member *member)
 {
     g_mutex_lock(&self->lock);
-    g_hash_table_remove(self->members, relationship_vm(member->relationship));
+    g_hash_table_remove(self->members, member->key);
     g_mutex_unlock(&self->lock);
 }
 
@@ -253,7 +295,7 @@ work_on(Member *member, GError **error)
 {
     if (member->replica != NULL)
         replica_drop_stale(member->replica);
-    if (!relationship_begin_work(member->relationship))
+    if (relationship_should_yield(member->relationship) || !relationship_begin_work(member->relationship))
         return CYCLE_YIELDED;
     CycleResult result;
     if (member->primary != NULL) {
@@ -571,6 +613,14 @@ undo_unfinished(ReplicationService *self, GError **error)
     return notes != NULL;
 }
 
+/* A death within ChangeReplicationModeToPrimary, after the relationship with the third host took the place of the one with the primary. */
+static bool
+is_left_behind(ReplicationService *self, const StoreRelationship *row)
+{
+    g_autoptr(Member) first = row->index > 0 ? service_find_member(self, row->vm_uuid) : NULL;
+    return first != NULL && first->primary != NULL;
+}
+
 static bool
 load_members(ReplicationService *self, GError **error)
 {
@@ -580,6 +630,11 @@ load_members(ReplicationService *self, GError **error)
     for (guint i = 0; i < rows->len; i++) {
         g_autoptr(GError) cause = NULL;
         const StoreRelationship *row = g_ptr_array_index(rows, i);
+        if (is_left_behind(self, row)) {
+            if (!store_relationship_remove(self->context.store, row->vm_uuid, row->index, NULL, error))
+                return false;
+            continue;
+        }
         g_autoptr(Member) member = service_add_member(self, store_relationship_copy(row), &cause);
         if (member == NULL)
             log_error("service", row->vm_name, "its settings cannot be read: %s", cause->message);

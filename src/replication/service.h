@@ -163,12 +163,13 @@ GPtrArray *replication_service_certificates(ReplicationService *self, GError **e
 JobList   *replication_service_jobs(ReplicationService *self);                     /* borrowed */
 
 /* ---- doing: true and @ret_job NULL: done; true and @ret_job set: runs (4096). false: REPLICATION_ERROR, nothing changed ---- */
-bool replication_service_create(ReplicationService *self, const Caller *caller, const char *vm_uuid,
+/* @index 1: extends the replication of a replica to a third host */
+bool replication_service_create(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned index,
                                 const RelationshipSettings *settings, Job **ret_job, GError **error);
 /* Changes the settings of a relationship on its primary; the disks must stay. The replica gets them now, or when it is back. */
-bool replication_service_modify(ReplicationService *self, const Caller *caller, const char *vm_uuid,
+bool replication_service_modify(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned index,
                                 const RelationshipSettings *settings, Job **ret_job, GError **error);
-/* @type 1 network, 2 export, 3 seeded; @start_usec 0: now */
+/* Of a primary, or of a replica to the third host; so is replication_service_resynchronize(). @type 1 network, 2 export, 3 seeded; @start_usec 0: now */
 bool replication_service_start_initial(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned type,
                                        const char *export_location, int64_t start_usec, Job **ret_job, GError **error);
 /* On a replica: takes its first copy from a folder that its primary exported it to. */

@@ -80,6 +80,7 @@ static const struct {
     { MODE_REPLICA, STATE_RECOVERED,          OPERATION_REVERSE,         STATE_RESYNCHRONIZING },
     { MODE_REPLICA, STATE_COMMITTED,          OPERATION_REVERSE,         STATE_RESYNCHRONIZING },
     { MODE_REPLICA, STATE_RECOVERED,          OPERATION_COMMIT,          STATE_COMMITTED },
+    { MODE_REPLICA, STATE_COMMITTED,          OPERATION_CONTINUE,        STATE_RESYNCHRONIZING },
     { MODE_REPLICA, STATE_COMMITTED,          OPERATION_COMMIT,          STATE_COMMITTED }, /* one that was interrupted */
     { MODE_REPLICA, STATE_REPLICATING,        OPERATION_TEST_FAILOVER,   STATE_REPLICATING },
     { MODE_REPLICA, STATE_SUSPENDED,          OPERATION_TEST_FAILOVER,   STATE_SUSPENDED },
@@ -107,6 +108,7 @@ static const char *const operation_names[N_OPERATIONS] = {
     [OPERATION_GIVE_UP_ROLE] = "give up the role of the primary",
     [OPERATION_REVERSE] = "reverse the replication",
     [OPERATION_COMMIT] = "commit the failover",
+    [OPERATION_CONTINUE] = "become the primary of the third host",
     [OPERATION_MODIFY] = "change the settings of replication",
     [OPERATION_TEST_FAILOVER] = "test the failover",
     [OPERATION_REMOVE] = "remove replication",
@@ -126,6 +128,7 @@ static const char *const operation_needs[N_OPERATIONS] = {
     [OPERATION_FAILOVER] = "wait for the end of a first copy, and revert a failover before the next one; a replica that "
                            "receives, or is suspended, can be failed over",
     [OPERATION_REVERT] = "only a replica that is failed over can go back",
+    [OPERATION_CONTINUE] = "commit the failover first; a replica that is sent on to a third host can",
     [OPERATION_MODIFY] = "they are changed on the primary, while it does not change its role",
     [OPERATION_TEST_FAILOVER] = "a replica that receives, or is suspended, can be tested; wait for the end of a resynchronization",
     [OPERATION_REMOVE] = "there is nothing to remove",
@@ -150,6 +153,12 @@ replication_state_name(ReplicationState state)
     return (unsigned)state < G_N_ELEMENTS(names) ? names[state] : "unknown";
 }
 
+bool
+replication_mode_is_replica(ReplicationMode mode)
+{
+    return mode == MODE_REPLICA || mode == MODE_EXTENDED_REPLICA;
+}
+
 const char *
 replication_mode_name(ReplicationMode mode)
 {
@@ -165,7 +174,7 @@ state_table_next(ReplicationMode mode, ReplicationState state, ReplicationState 
         *ret_next = STATE_DISABLED;
         return true;
     }
-    ReplicationMode row_mode = mode == MODE_EXTENDED_REPLICA ? MODE_REPLICA : mode;
+    ReplicationMode row_mode = replication_mode_is_replica(mode) ? MODE_REPLICA : mode;
     for (size_t i = 0; i < G_N_ELEMENTS(transitions); i++) {
         if (transitions[i].mode == row_mode && transitions[i].state == state && transitions[i].operation == operation) {
             *ret_next = transitions[i].next == INTERRUPTED ? resume_state : transitions[i].next;

@@ -28,6 +28,7 @@ typedef enum {
     OPERATION_GIVE_UP_ROLE,      /* a primary that its former replica may turn into a replica */
     OPERATION_REVERSE,           /* the replica becomes the primary */
     OPERATION_COMMIT,
+    OPERATION_CONTINUE,
     OPERATION_MODIFY,            /* its settings */
     OPERATION_TEST_FAILOVER,     /* a second VM beside the replica; replication goes on */
     OPERATION_REMOVE,
@@ -37,6 +38,8 @@ typedef enum {
 /* "failover" and the like, for messages. */
 const char *operation_name(Operation operation);
 const char *replication_state_name(ReplicationState state);
+/* Of either kind: does it receive? */
+bool        replication_mode_is_replica(ReplicationMode mode);
 const char *replication_mode_name(ReplicationMode mode);
 
 /**

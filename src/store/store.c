@@ -6,7 +6,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-#define SCHEMA_VERSION 9
+#define SCHEMA_VERSION 10
 
 /* What makes version n + 1 of version n; schema/store.sql is the newest. */
 static const char *const migrations[SCHEMA_VERSION] = {
@@ -23,6 +23,9 @@ static const char *const migrations[SCHEMA_VERSION] = {
     [6] = "ALTER TABLE relationship ADD COLUMN start_usec INTEGER NOT NULL DEFAULT 0;",
     [7] = "ALTER TABLE relationship ADD COLUMN guest_todo INTEGER NOT NULL DEFAULT 0;"
           "CREATE TABLE adapter (vm_uuid TEXT NOT NULL, mac TEXT NOT NULL, settings TEXT NOT NULL, PRIMARY KEY (vm_uuid, mac)) STRICT;",
+    [9] = "DROP TRIGGER replica_finished;"
+          "CREATE TRIGGER replica_finished AFTER INSERT ON relationship WHEN NEW.mode IN (2, 4) BEGIN"
+          " DELETE FROM unfinished WHERE vm_uuid = NEW.vm_uuid; END;",
     [8] = "ALTER TABLE relationship ADD COLUMN export_folder TEXT;"
           "ALTER TABLE relationship ADD COLUMN exported INTEGER NOT NULL DEFAULT 0;",
 };

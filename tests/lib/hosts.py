@@ -425,24 +425,31 @@ class Host:
     def vm_epr(self, uuid):
         return Epr("Msvm_ComputerSystem", {"CreationClassName": "Msvm_ComputerSystem", "Name": uuid.upper()})
 
-    def relationship(self, uuid):
+    def relationship(self, uuid, index=0):
+        """@index 1: that of a replica with a third host."""
         for found in self.api.enumerate("Msvm_ReplicationRelationship"):
-            if found["InstanceID"].upper() == f"MICROSOFT:{uuid.upper()}\\HVR\\0":
+            if found["InstanceID"].upper() == f"MICROSOFT:{uuid.upper()}\\HVR\\{index}":
                 return found
         return None
 
-    def state(self, uuid):
-        found = self.relationship(uuid)
+    @staticmethod
+    def embedded_relationship(uuid, index):
+        return EmbeddedInstance("Msvm_ReplicationRelationship", {"InstanceID": f"Microsoft:{uuid.upper()}\\HVR\\{index}"})
+
+    def state(self, uuid, index=0):
+        found = self.relationship(uuid, index)
         return found.number("ReplicationState") if found else DISABLED
 
-    def wait_state(self, uuid, state, timeout=60):
+    def wait_state(self, uuid, state, timeout=60, index=0):
         """Until the relationship is in @state, or one of them."""
         wanted = state if isinstance(state, (tuple, list)) else (state,)
-        wait_for(lambda: self.state(uuid) in wanted, f"state {state} of {uuid} on {self.name} (now {self.state(uuid)})", timeout)
+        wait_for(lambda: self.state(uuid, index) in wanted,
+                 f"state {state} of {uuid} on {self.name} (now {self.state(uuid, index)})", timeout)
 
-    def health_issues(self, uuid):
-        """What GetReplicationStatistics finds wrong: a text."""
-        found = self.call("GetReplicationStatistics", 0, ComputerSystem=self.vm_epr(uuid)).out.get("ReplicationHealthIssues") or []
+    def health_issues(self, uuid, index=0):
+        """What GetReplicationStatisticsEx finds wrong: a text."""
+        found = self.call("GetReplicationStatisticsEx", 0, ComputerSystem=self.vm_epr(uuid),
+                          ReplicationRelationship=self.embedded_relationship(uuid, index)).out.get("ReplicationHealthIssues") or []
         return "; ".join(parse_cim_xml(issue)[1]["Message"] for issue in (found if isinstance(found, list) else [found]))
 
     def call(self, method, want=(0, JOB_STARTED), timeout=60, **parameters):
@@ -533,19 +540,22 @@ class Host:
             api.wait_job(result, 60 * PATIENCE)
         return result
 
-    def change_state(self, uuid, requested, want=(0, JOB_STARTED)):
+    def change_state(self, uuid, requested, want=(0, JOB_STARTED), index=0):
         """RequestReplicationStateChangeEx: 3 resumes, 7 suspends."""
         api = self.api
-        result = api.invoke(self.vm_epr(uuid), "RequestReplicationStateChangeEx", {"RequestedState": requested})
+        parameters = {"RequestedState": requested}
+        if index > 0:
+            parameters["ReplicationRelationship"] = self.embedded_relationship(uuid, index)
+        result = api.invoke(self.vm_epr(uuid), "RequestReplicationStateChangeEx", parameters)
         wanted = want if isinstance(want, (tuple, list)) else (want,)
         assert result.return_value in wanted, f"RequestReplicationStateChangeEx({requested}): {result.return_value}, {result.message}"
         if result.return_value == JOB_STARTED:
             api.wait_job(result, 60 * PATIENCE)
         return result
 
-    def replicated(self, uuid):
+    def replicated(self, uuid, index=0):
         """LastReplicationTime as text of one form, so that it compares; None when never."""
-        found = self.relationship(uuid)
+        found = self.relationship(uuid, index)
         return found.properties.get("LastReplicationTime") if found else None
 
     def wait_replication(self, uuid, count=1, timeout=60):
