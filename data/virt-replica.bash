@@ -6,13 +6,16 @@ _virt_replica_vms() {
 
 _virt_replica_options() {
     case $1 in
-    list | status | points | entries | version) echo --json ;;
+    list | points | entries | version) echo --json ;;
+    status) echo --extended --json ;;
     jobs) echo --json --wait ;;
-    statistics) echo --json --reset ;;
+    statistics) echo --json --extended --reset ;;
     enable) echo --to --port --interval --history --journal --consistent --resync --disks --no-compression --detach ;;
-    modify) echo --to --port --interval --history --journal --consistent --resync --detach ;;
+    modify) echo --extended --to --port --interval --history --journal --consistent --resync --detach ;;
     start-initial) echo --seeded --export --at --detach ;;
-    import-initial | suspend | resume | cancel | resync | remove | planned-failover | prepare | revert | commit | as-replica | start | test-end) echo --detach ;;
+    suspend | resume | cancel | remove | prepare) echo --extended --detach ;;
+    import-initial | revert | commit | continue | as-replica | start | test-end) echo --detach ;;
+    resync) echo --at --detach ;;
     reverse) echo --to --port --detach ;;
     planned-failover) echo --replica --replica-ca --to --port --timeout --no-start --no-reverse --dry-run ;;
     failover-network) echo --adapter --ip --gateway --dns --dhcp --clear --test-network --json ;;
@@ -26,7 +29,7 @@ _virt_replica_options() {
 
 _virt_replica() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command= connect=() i
-    local commands="list status statistics points jobs enable modify start-initial import-initial suspend resume cancel resync remove planned-failover prepare failover failover-network test test-end revert commit reverse as-replica start stop shutdown
+    local commands="list status statistics points jobs enable modify start-initial import-initial suspend resume cancel resync remove planned-failover prepare failover failover-network test test-end revert commit continue reverse as-replica start stop shutdown
         server authorize unauthorize entries version"
     local common="--connect --ca --quiet --help"
 
@@ -48,7 +51,7 @@ _virt_replica() {
         mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$current")
     else
         case $command in
-        status | statistics | points | enable | modify | start-initial | import-initial | suspend | resume | cancel | resync | remove | planned-failover | prepare | failover | failover-network | test | test-end | revert | commit | reverse | as-replica | start | stop | shutdown)
+        status | statistics | points | enable | modify | start-initial | import-initial | suspend | resume | cancel | resync | remove | planned-failover | prepare | failover | failover-network | test | test-end | revert | commit | continue | reverse | as-replica | start | stop | shutdown)
             mapfile -t COMPREPLY < <(compgen -W "$(_virt_replica_vms "${connect[@]}")" -- "$current") ;;
         esac
     fi

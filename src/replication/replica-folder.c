@@ -111,7 +111,7 @@ replica_turn_forget(const char *folder, GError **error)
 bool
 replica_folder_clear(const char *folder, GError **error)
 {
-    static const char *const parts[] = { "blobs", "staging", "undo", "reversed" };
+    static const char *const parts[] = { "blobs", "staging", "undo", "reversed", "extended" };
     for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
         g_autofree char *path = g_build_filename(folder, parts[i], NULL);
         if (!durable_remove_tree(path, error))

@@ -18,6 +18,7 @@
  *   FOLDER/staging/POSITION.log         received, not yet applied
  *   FOLDER/staging/incoming.part        a log on its way
  *   FOLDER/undo/BASE-POSITION-PASS.log  takes the disks back
+ *   FOLDER/extended/                    what is to be sent on to a third host (change-journal.h)
  *   FOLDER/position                     what the disks hold, for comparison with the store
  *   FOLDER/made-as                      whose making it was (replica-making.h)
  *

@@ -173,6 +173,7 @@ note_taken(Member *member, const LinkOffer *offer, const AuthorizationEntry *ent
         g_free(*texts[i]);
         *texts[i] = g_strdup(values[i]);
     }
+    row->mode = offer->extended ? MODE_EXTENDED_REPLICA : MODE_REPLICA;
     row->declared_bytes = 0;
     for (unsigned i = 0; i < offer->n_disks; i++)
         row->declared_bytes += offer->disks[i].size_bytes;

@@ -621,6 +621,20 @@ is_left_behind(ReplicationService *self, const StoreRelationship *row)
     return first != NULL && first->primary != NULL;
 }
 
+/* Nobody is there any more to read them. */
+static void
+forget_journals(ReplicationService *self)
+{
+    g_autoptr(GPtrArray) members = service_members(self);
+    for (guint i = 0; i < members->len; i++) {
+        const Member *member = g_ptr_array_index(members, i);
+        ChangeJournal *journal = member->replica != NULL ? replica_journal(member->replica) : NULL;
+        g_autoptr(Member) onward = service_find_member_at(self, relationship_vm(member->relationship), 1);
+        if (journal != NULL && onward == NULL)
+            change_journal_delete_others(journal, NULL, NULL, NULL);
+    }
+}
+
 static bool
 load_members(ReplicationService *self, GError **error)
 {
@@ -641,6 +655,7 @@ load_members(ReplicationService *self, GError **error)
         else
             recover_member(self, member);
     }
+    forget_journals(self);
     return true;
 }
 

@@ -3,17 +3,22 @@
 
 import contextlib
 import os
+import random
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import hosts  # noqa: E402
 import tap  # noqa: E402
+from images import MIB, differ, scribble, wait_received  # noqa: E402
+from mortal import Mortal  # noqa: E402
 
 BUILD = sys.argv[1]
 NOT_SUPPORTED, INVALID_PARAMETER, INVALID_STATE = 32770, 32773, 32775
 PREPARE, RESUME, SUSPEND = 4, 3, 7
 PRIMARY, REPLICA, EXTENDED = 1, 2, 4
 PLANNED = 3
+# The durable steps at which the daemon in the middle dies.
+STEPS = [int(word) for word in os.environ.get("VR_TEST_DEATHS", "2 7 12").split()]
 QUICK = "interval=1;journal=1h"
 
 
@@ -167,6 +172,69 @@ def test_planned_failover_along_the_chain():
         check_third(first, third, uuid)
 
 
+def begin_to_die(mortal, step):
+    """The daemon dies at that step of whatever it does next."""
+    mortal.arm(step)
+    hosts.wait_for(lambda: mortal.host.process.poll() is not None, f"the daemon of {mortal.host.name} to die at step {step}")
+    assert mortal.has_died()
+    mortal.host.start()
+
+
+def ask_until(host, uuid, state, index, ask):
+    def reached():
+        if host.state(uuid, index) == state:
+            return True
+        with contextlib.suppress(hosts.JobFailed, AssertionError):
+            ask()
+        return host.state(uuid, index) == state
+    hosts.wait_for(reached, f"state {state} of relationship {index}")
+
+
+def replica_images(host, uuid):
+    return [os.path.join(host.storage, uuid, "disks", name) for name in sorted(os.listdir(os.path.join(host.storage, uuid, "disks")))]
+
+
+def test_deaths_of_the_one_in_the_middle():
+    random.seed(7)
+    with hosts.Site(BUILD) as site:
+        first, second, third = (site.host(name) for name in "prx")
+        guest = first.add_guest((16 * MIB, 16 * MIB), memory=128)
+        uuid, mortal = guest.uuid, Mortal(second, BUILD)
+        for host in (first, second, third):
+            host.start()
+        second.enable_server(first.name)
+        third.enable_server(second.name)
+        first.create_relationship(uuid, second)
+        first.start_replication(uuid)
+        second.wait_state(uuid, hosts.REPLICATING)
+        mortal.dies(STEPS[0], lambda: extend(second, uuid, third))
+        ask_until(second, uuid, hosts.READY, 1, lambda: extend(second, uuid, third))
+        mortal.dies(STEPS[0], lambda: second.start_replication(uuid))
+        ask_until(second, uuid, hosts.REPLICATING, 1, lambda: second.start_replication(uuid))
+        for step in STEPS:
+            scribble(first.disk_paths())
+            begin_to_die(mortal, step)
+            scribble(first.disk_paths())
+            hosts.wait_for(lambda: differ(replica_images(third, uuid), first.disk_paths()) is None, "the third host to have all", 60)
+
+        scribble(first.disk_paths())
+        wait_received(first, second, uuid)
+        first.kill()
+        second.failover(uuid)
+        scribble(second.disk_paths())
+        second.commit(uuid)
+        scribble(second.disk_paths())
+
+        def become_primary():
+            second.call("ChangeReplicationModeToPrimary", ComputerSystem=second.vm_epr(uuid))
+        for step in STEPS:
+            if mode(second, uuid) != PRIMARY:
+                mortal.dies(step, become_primary)
+        ask_until(second, uuid, hosts.REPLICATING, 0, become_primary)
+        scribble(second.disk_paths())
+        hosts.wait_for(lambda: differ(replica_images(third, uuid), second.disk_paths()) is None, "the third host to have all", 60)
+
+
 def test_the_second_host_becomes_the_primary():
     with chain() as (first, second, third, uuid):
         number = first.serial().reached()
@@ -178,7 +246,6 @@ def test_the_second_host_becomes_the_primary():
         second.wait_replication(uuid, 2)
         first.kill()
         first.kill_qemu(uuid)
-        before = second.relationship(uuid, 1)
         second.failover(uuid, point)
         log = second.serial()
         log.skip()
@@ -195,7 +262,6 @@ def test_the_second_host_becomes_the_primary():
         second.start()
         second.wait_state(uuid, hosts.REPLICATING)
         hosts.wait_for(lambda: mode(third, uuid) == REPLICA, "the third host to be told")
-        assert before is not None
         log.skip()
         log.wait_number(log.reached() + 50)
         check_third(second, third, uuid)
