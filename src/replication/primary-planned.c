@@ -57,10 +57,56 @@ primary_leave_lock(Primary *self)
     g_clear_pointer(&self->lock, disk_server_leave);
 }
 
+/* ---- the last changes ----
+ *
+ * Once the replica has them it may start the VM without asking anybody. So from before they are sent until the replica has acknowledged them, or
+ * has agreed that the VM may run here, a note in the store says that this is not clear, and the VM stays locked. */
+
+static char *
+unclear_key(const char *vm_uuid, unsigned index)
+{
+    return g_strdup_printf("planned-unclear:%s/%u", vm_uuid, index);
+}
+
+static bool
+note_unclear(Primary *self, bool unclear, GError **error)
+{
+    g_autofree char *key = unclear_key(relationship_vm(self->relationship), relationship_index(self->relationship));
+    if (!store_value_set(self->context->store, key, unclear ? "1" : NULL, error))
+        return false;
+    self->unclear = unclear;
+    return true;
+}
+
+bool
+primary_forget_planned(const ReplicationContext *context, const char *vm_uuid, unsigned index, GError **error)
+{
+    g_autofree char *key = unclear_key(vm_uuid, index);
+    return store_value_set(context->store, key, NULL, error);
+}
+
+bool
+primary_clear_planned(Primary *self, GError **error)
+{
+    return !self->unclear || note_unclear(self, false, error);
+}
+
+static void
+load_unclear(Primary *self)
+{
+    g_autofree char *key = unclear_key(relationship_vm(self->relationship), relationship_index(self->relationship));
+    g_autofree char *noted = store_value(self->context->store, key, NULL);
+    self->unclear = noted != NULL && noted[0] != '\0';
+}
+
 bool
 primary_recover(Primary *self, GError **error)
 {
     ReplicationState state = relationship_state(self->relationship);
+    load_unclear(self);
+    if (state == STATE_REPLICATING && self->unclear && primary_lock(self, NULL) &&
+        relationship_move(self->relationship, OPERATION_PREPARE, NULL))
+        return true;
     if (self->upstream != NULL)
         return true;
     if (state == STATE_PREPARED || state == STATE_REPURPOSE)
@@ -69,8 +115,6 @@ primary_recover(Primary *self, GError **error)
     primary_give_back_autostart(self->context, relationship_vm(self->relationship));
     return disk_server_end_left_over(folder, error);
 }
-
-/* ---- the last changes ---- */
 
 void
 primary_prepare(Primary *self)
@@ -87,12 +131,32 @@ send_last_changes(Primary *self, GError **error)
     if (targets == NULL || !primary_make_contact(self, error) || !primary_lock(self, error))
         return false;
     g_autoptr(StoreRelationship) agreed = relationship_row(self->relationship);
-    if (agreed->state != STATE_REPLICATING)
+    bool again = agreed->state == STATE_PREPARED && self->unclear;
+    if (agreed->state != STATE_REPLICATING && !again)
         return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
                                   "the last changes of VM '%s' cannot be sent now: its replication is %s; wait until it replicates again",
                                   row->vm_name, replication_state_name(agreed->state));
-    return primary_run_delta(self, agreed, targets, POINT_KIND_PLANNED, error) &&
-           relationship_move(self->relationship, OPERATION_PREPARE, error);
+    return note_unclear(self, true, error) && primary_run_delta(self, agreed, targets, POINT_KIND_PLANNED, error) &&
+           (again || relationship_move(self->relationship, OPERATION_PREPARE, error)) && note_unclear(self, false, error);
+}
+
+/* After a failure: may the VM run here, as far as the replica goes? */
+static bool
+is_ours(Primary *self)
+{
+    g_autoptr(RelationshipSettings) settings = relationship_settings(self->relationship);
+    g_autoptr(GError) error = NULL;
+    if (!self->unclear)
+        return relationship_state(self->relationship) == STATE_REPLICATING;
+    return relationship_state(self->relationship) == STATE_REPLICATING &&
+           primary_keep_role(self->context, relationship_vm(self->relationship), settings, &error) && note_unclear(self, false, &error);
+}
+
+static void
+explain_locked(Primary *self, GError **error)
+{
+    g_prefix_error(error, "the replica of VM '%s' may have its last changes, and be started: it stays locked here; what is missing is sent when its "
+                   "replica server answers, and 'virt-replica revert' cancels that: ", relationship_vm(self->relationship));
 }
 
 bool
@@ -106,11 +170,27 @@ primary_run_preparation(Primary *self, GError **error)
         relationship_end_job(self->relationship, NULL);
         return true;
     }
-    primary_unlock(self);
-    if (self->upstream == NULL)
-        primary_give_back_autostart(self->context, relationship_vm(self->relationship));
+    if (is_ours(self)) {
+        primary_unlock(self);
+        if (self->upstream == NULL)
+            primary_give_back_autostart(self->context, relationship_vm(self->relationship));
+    } else {
+        if (relationship_state(self->relationship) == STATE_REPLICATING)
+            relationship_move(self->relationship, OPERATION_PREPARE, NULL);
+        explain_locked(self, &cause);
+    }
     g_autoptr(GError) for_caller = primary_error_for_caller(cause);
     relationship_end_job(self->relationship, for_caller);
     g_propagate_error(error, g_steal_pointer(&cause));
     return false;
+}
+
+/* A preparation that was broken off goes on. Where the VM could not be locked any more the replica is told that it runs here. */
+bool
+primary_settle_planned(Primary *self, GError **error)
+{
+    g_autoptr(RelationshipSettings) settings = relationship_settings(self->relationship);
+    if (relationship_state(self->relationship) == STATE_PREPARED)
+        return primary_lock(self, error) && send_last_changes(self, error);
+    return primary_keep_role(self->context, relationship_vm(self->relationship), settings, error) && note_unclear(self, false, error);
 }

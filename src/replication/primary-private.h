@@ -22,6 +22,7 @@ struct Primary {
     bool          agreed;      /* positions were compared since the last failure */
     unsigned      give_ups;    /* captures in a row that were given up for the guest's sake */
     char         *sent_marker; /* the VM is off and all of that was sent */
+    bool          unclear;     /* the replica may take what it has for the last changes, and may not */
     bool          preparing;   /* the next cycle sends the last changes before a planned failover */
     DiskServer   *lock;        /* keeps the VM from starting */
     bool          settings_told; /* the replica has the newest */
@@ -144,6 +145,9 @@ bool primary_turn_to_passes(Primary *self, const StoreRelationship *row, GError 
 /* ---- primary-planned.c ---- */
 /* Sends the last changes, locks the VM, moves to PREPARED and ends the relationship's job either way. */
 bool primary_run_preparation(Primary *self, GError **error);
+/* While it is not clear whether the replica has them: sends them again, or has the replica know that the VM may run here. */
+bool primary_settle_planned(Primary *self, GError **error);
+bool primary_forget_planned(const ReplicationContext *context, const char *vm_uuid, unsigned index, GError **error);
 
 /* The replica's position, told whether the VM runs here. LINK_ERROR_STATE when it is failed over. */
 bool primary_ask_progress(Primary *self, LinkPosition *ret_position, GError **error);

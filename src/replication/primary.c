@@ -278,7 +278,8 @@ primary_forget(const ReplicationContext *context, const char *vm_uuid, GError **
     if (!virt_checkpoint_drop_unknown(context->virt, vm_uuid, context->scratch_folder, &left) &&
         !g_error_matches(left, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN))
         log_warning("cycle", vm_uuid, "bitmaps of ours may be left in its images: %s; continuing", left->message);
-    return sent_parts_forget(context, vm_uuid, error) && forget_plan_of(context, vm_uuid, 0, error);
+    return sent_parts_forget(context, vm_uuid, error) && forget_plan_of(context, vm_uuid, 0, error) &&
+           primary_forget_planned(context, vm_uuid, 0, error);
 }
 
 bool
@@ -288,7 +289,8 @@ primary_leave(Primary *self, GError **error)
     if (self->upstream == NULL)
         return primary_forget(self->context, vm, error);
     return change_journal_delete_others(upstream_journal(self->upstream), NULL, NULL, error) &&
-           forget_plan_of(self->context, vm, relationship_index(self->relationship), error);
+           forget_plan_of(self->context, vm, relationship_index(self->relationship), error) &&
+           primary_forget_planned(self->context, vm, relationship_index(self->relationship), error);
 }
 
 /* ---- agreeing on the position ---- */
@@ -544,6 +546,8 @@ primary_cycle(Primary *self, GError **error)
     primary_retry_settings(self);
     if (self->preparing)
         return primary_run_preparation(self, &cause) ? CYCLE_DONE : handle_failure(self, row, cause, error);
+    if (self->unclear && row->state != STATE_REPURPOSE && !primary_settle_planned(self, &cause))
+        return handle_failure(self, row, cause, error);
     if (row->state == STATE_PREPARED || row->state == STATE_REPURPOSE)
         return primary_lock(self, &cause) ? CYCLE_DONE : handle_failure(self, row, cause, error);
     if (row->state == STATE_SUSPENDED || row->state == STATE_READY || row->state == STATE_RESYNC_SUSPENDED ||

@@ -56,6 +56,8 @@ void primary_settings_changed(Primary *self);
 /* ---- planned failover ---- */
 /* The next cycle sends the last changes and locks the VM; the relationship's job ends with it. By the operation that wants it. */
 void primary_prepare(Primary *self);
+/* The replica agreed that the VM may run here. */
+bool primary_clear_planned(Primary *self, GError **error);
 /* Keeps the VM from being started by anybody, and lets go again. */
 bool primary_lock(Primary *self, GError **error);
 void primary_unlock(Primary *self);

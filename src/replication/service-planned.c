@@ -112,7 +112,7 @@ service_cancel_prepared(Member *member, const Caller *caller, GError **error)
         !relationship_begin_operation(member->relationship, "cancel the planned failover", error))
         return false;
     GError *cause = NULL;
-    bool good = ask_replica(member, &cause) && forget_planned(member, &cause) &&
+    bool good = ask_replica(member, &cause) && primary_clear_planned(member->primary, &cause) && forget_planned(member, &cause) &&
                 relationship_move(member->relationship, OPERATION_RESUME, &cause);
     if (good && relationship_index(member->relationship) > 0) {
         log_notice("service", relationship_vm(member->relationship), "the planned failover to the third host is cancelled by %s", caller->user);

@@ -16,7 +16,8 @@ from images import MIB, assert_same, differ, flat, replica_disks, scribble, wait
 from mortal import Mortal  # noqa: E402
 
 BUILD = sys.argv[1]
-IN_USE, INVALID_STATE = 32774, 32775
+IN_USE, INVALID_STATE, UNAVAILABLE = 32774, 32775, 32777
+PLANNED = 3
 RESUME, PREPARE, SUSPEND = 3, 4, 7
 SIZES = (16 * MIB, 16 * MIB)
 # The durable steps at which a daemon dies, in each method.
@@ -192,6 +193,38 @@ def test_prepare_and_cancel():
             wait_received(primary, replica, uuid)
         count("RequestReplicationStateChangeEx(4)", prepared)
         print(f"# cancelled: {cancelled}, suspended: {suspended}")
+
+
+def test_the_answer_to_the_last_changes_is_lost():
+    random.seed(11)
+    with mortal_pair() as (primary, replica, (guest,), mortals):
+        uuid, mortal, died = guest.uuid, mortals[replica], []
+        replicate(primary, replica, uuid)
+        for step in STEPS[1:2]:  # the answer is waited for, for a while
+            scribble(primary.disk_paths())
+            mortal.arm(step)
+            try:
+                primary.change_state(uuid, PREPARE)
+                failed = False
+            except hosts.JobFailed:
+                failed = True
+            primary.power(uuid, hosts.POWER_ON, want=INVALID_STATE)  # the replica may start it
+            if failed:
+                primary.kill()
+                primary.start()
+                primary.power(uuid, hosts.POWER_ON, want=INVALID_STATE)
+                primary.revert(uuid, want=UNAVAILABLE)
+            died.append(mortal.has_died())
+            if died[-1]:
+                replica.start()
+            hosts.wait_for(lambda: replica.relationship(uuid).number("LastReplicationType") == PLANNED, "the last changes")
+            assert primary.state(uuid) == hosts.PREPARED
+            assert_same(replica_disks(replica, uuid), primary.disk_paths())
+            primary.change_state(uuid, RESUME)
+            scribble(primary.disk_paths())
+            wait_received(primary, replica, uuid)
+            assert replica.relationship(uuid).number("LastReplicationType") != PLANNED
+        assert all(died), died
 
 
 def remove(host, uuid, want=(0, hosts.JOB_STARTED)):
