@@ -3,8 +3,9 @@
 #   make            builds into build/
 #   make demo       two hosts on this machine, a guest, a disaster and a failover: about a minute
 #   make test       runs all tests, once
-#   make check      builds with every compiler found, runs all tests under AddressSanitizer and UBSan, and those of single programs
-#                   also without
+#   make check      builds with every compiler found and runs all tests: those of parts in two builds, without and
+#                   with AddressSanitizer and UBSan; those of whole programs, which take longer, in one of the two
+#                   (tests/integration/meson.build)
 #   make bench      measures
 #   make install    installs what make built (DESTDIR and PREFIX as usual)
 #   make clean      removes the build folders
@@ -44,8 +45,8 @@ test: plain
 
 check: plain clang asan
 	@status=0; \
-	scripts/run-tests build --no-suite integration --no-suite system || status=1; \
-	scripts/run-tests build-asan || status=1; \
+	scripts/run-tests build --no-suite sanitized || status=1; \
+	scripts/run-tests build-asan --no-suite plain || status=1; \
 	exit $$status
 
 bench: plain

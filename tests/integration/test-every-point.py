@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The ledger is whole at every recovery point of a run, not only at the last.
 
-VR_TEST_CYCLES: how many replications (default 60)."""
+VR_TEST_CYCLES: how many replications (default 30)."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ import hosts  # noqa: E402
 import tap  # noqa: E402
 
 BUILD = sys.argv[1]
-CYCLES = int(os.environ.get("VR_TEST_CYCLES", "60"))
+CYCLES = int(os.environ.get("VR_TEST_CYCLES", "30"))
 
 
 def test_every_point_is_whole():

@@ -12,7 +12,7 @@ import tap  # noqa: E402
 from relay import Relay  # noqa: E402
 
 BUILD = sys.argv[1]
-TURNS = int(os.environ.get("VR_TEST_TURNS", "4"))
+TURNS = int(os.environ.get("VR_TEST_TURNS", "3"))
 INVALID_STATE = 32775
 AS_REPLICA, RESUME, PREPARE, SUSPEND = 2, 3, 4, 7
 PRIMARY, REPLICA = 1, 2

@@ -36,6 +36,7 @@ WAITING_RESYNC, RESYNCHRONIZING = 9, 10
 MODE_NONE, MODE_PRIMARY, MODE_REPLICA = range(3)
 POWER_ON, POWER_OFF = 2, 3
 HOST_STARTS_SEC = 30
+SANITIZERS_SAY = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", ": runtime error: ")
 
 # A slow machine, or one with sanitizers in every program, gets more time
 PATIENCE = float(os.environ.get("VR_TEST_PATIENCE", "1"))
@@ -150,6 +151,31 @@ def show_threads(pid):
             print(f"# {line}", flush=True)
 
 
+class Capabilities:
+    """What libvirt found out of QEMU, kept from one host for the next: asking takes each new libvirt two seconds.
+    Libvirt itself checks whether what it finds in its cache is still true."""
+
+    kept = {}
+
+    @classmethod
+    def give(cls, cache):
+        """To a host whose libvirt keeps its files in the folder @cache; when that one already has them, from there.
+        None: neither."""
+        if cache is None:
+            return
+        folder = os.path.join(cache, "qemu/capabilities")
+        if cls.kept and not os.path.exists(folder):
+            os.makedirs(folder, mode=0o700)
+            for name, data in cls.kept.items():
+                with open(os.path.join(folder, name), "wb", opener=private) as file:
+                    file.write(data)
+        elif not cls.kept and os.path.exists(folder):
+            for name in os.listdir(folder):
+                if name.endswith(".xml"):
+                    with open(os.path.join(folder, name), "rb") as file:
+                        cls.kept[name] = file.read()
+
+
 class Site:
     """A private folder with hosts in it. Leaving it ends what was started in it, and fails when a daemon crashed on the way."""
 
@@ -202,12 +228,13 @@ class Host:
         self.folder = os.path.join(site.folder, name)
         for sub in ("", "libvirt", "disks", "state", "run", "scratch", "serial", "storage"):
             os.makedirs(os.path.join(self.folder, sub), mode=0o700, exist_ok=True)
-        self.libvirtd = None
+        self.libvirtd = self.cache = None
         if libvirtd:
             self.start_libvirtd()
         else:
             self.uri = f"qemu:///embed?root={self.folder}/libvirt"
             self.domain_folder = os.path.join(self.folder, "libvirt/etc/qemu")
+            self.cache = os.path.join(self.folder, "libvirt/cache")
         self.socket = os.path.join(self.folder, "run/api.sock")
         self.storage = os.path.join(self.folder, "storage")
         self.config = os.path.join(self.folder, "virt-replicad.conf")
@@ -243,6 +270,8 @@ class Host:
         path = os.path.join(places["XDG_RUNTIME_DIR"], "libvirt/libvirt-sock")
         self.uri = f"qemu:///session?socket={path}"
         self.domain_folder = os.path.join(places["XDG_CONFIG_HOME"], "libvirt/qemu")
+        self.cache = os.path.join(places["XDG_CACHE_HOME"], "libvirt")
+        Capabilities.give(self.cache)
         environment = dict(os.environ, PATH=os.environ.get("PATH", "") + ":/usr/sbin:/sbin", **places)
         with open(os.path.join(self.folder, "libvirtd.log"), "ab") as log:
             self.libvirtd = subprocess.Popen(["libvirtd"], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -258,6 +287,7 @@ class Host:
     def start(self):
         """Starts virt-replicad and waits until its API answers."""
         assert self.process is None
+        Capabilities.give(self.cache)
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen([*self.run_as, self.program, "--config", self.config],
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment())
@@ -267,7 +297,7 @@ class Host:
     def environment():
         """Sanitizers with less memory than they take by themselves: each program that the daemon starts begins with a copy of its tables."""
         return dict(os.environ, LSAN_OPTIONS=f"suppressions={HERE}/lsan.supp:print_suppressions=0",
-                    ASAN_OPTIONS=f"suppressions={HERE}/asan.supp:quarantine_size_mb=64:malloc_context_size=8")
+                    ASAN_OPTIONS=f"suppressions={HERE}/asan.supp:quarantine_size_mb=16:malloc_context_size=5")
 
     def _answers(self):
         assert self.process.poll() is None, f"virt-replicad of {self.name} ended at start with {self.process.returncode}"
@@ -327,9 +357,14 @@ class Host:
             for pid in processes(self.folder):
                 with contextlib.suppress(Timeout, PermissionError):
                     kill(pid)
-        for line in self.log_lines():
-            assert "ERROR: AddressSanitizer" not in line and "ERROR: LeakSanitizer" not in line, line
-            assert ": runtime error: " not in line, line
+        self.check_sanitizers()
+
+    def check_sanitizers(self):
+        lines = self.log_lines()
+        for number, line in enumerate(lines):
+            if any(word in line for word in SANITIZERS_SAY):
+                print("\n".join("# " + more for more in lines[number:number + 40]), flush=True)
+                raise AssertionError(line)
 
     def log_lines(self):
         try:
@@ -348,6 +383,7 @@ class Host:
     def virsh(self, *arguments):
         """Not while the daemon runs with an embedded libvirt, which belongs to one process at a time."""
         assert self.process is None or self.libvirtd is not None, "the daemon has this libvirt open"
+        Capabilities.give(self.cache)
         done = subprocess.run([*self.run_as, "virsh", "-q", "-c", self.uri, *arguments], capture_output=True, text=True,
                               check=False)
         assert done.returncode == 0, f"virsh {' '.join(arguments)}: {done.stderr}"

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 import traceback
 
 
@@ -29,6 +30,7 @@ def run(module_name="__main__"):
     failed = 0
     for number, (name, function) in enumerate(tests, 1):
         title = name[len("test_"):].replace("_", "-")
+        begun = time.monotonic()
         try:
             function()
             print(f"ok {number} - {title}", flush=True)
@@ -39,4 +41,5 @@ def run(module_name="__main__"):
             print(f"not ok {number} - {title}", flush=True)
             for line in traceback.format_exc().splitlines():
                 print(f"# {line}", flush=True)
+        print(f"# {time.monotonic() - begun:.1f} s", flush=True)
     sys.exit(1 if failed else 0)

@@ -58,6 +58,7 @@ class OrdinaryHost(hosts.Host):
 
     def __init__(self, site, name):
         super().__init__(site, name)
+        self.cache = None  # its files belong to another user
         rights = "-all,+dac_read_search"  # to read the checkout, wherever it is
         self.run_as = ["setpriv", "--reuid", ORDINARY, "--regid", "nogroup", "--clear-groups", "--inh-caps=" + rights,
                        "--ambient-caps=" + rights, "--bounding-set=" + rights, "env", f"HOME={self.folder}",
