@@ -6,6 +6,7 @@ the second one. See tests/guests/linux-init."""
 
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -17,6 +18,7 @@ import hosts
 import tap
 
 DATA_BYTES = 64 << 20
+FIO_DATA_BYTES = 192 << 20  # fio has many libraries
 
 DOMAIN = """<domain type='qemu'>
   <name>{name}</name>
@@ -76,6 +78,9 @@ class LinuxGuest:
                 said += data
         return said.decode().partition("END-OF-COMMAND")[0].strip()
 
+    def agent_listens(self):
+        return "vport" in self.run("ls -l /proc/$(pidof qemu-ga)/fd")
+
 
 class LinuxLog(hosts.SerialLog):
     """What the guest said."""
@@ -117,10 +122,23 @@ def boot_image(build):
     return image
 
 
-def make_data_disk(path):
-    with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), prefix=".raw-") as raw:
-        raw.truncate(DATA_BYTES)
-        subprocess.run(["mkfs.ext4", "-q", "-F", raw.name], check=True, env=tools())
+def fio_folder(build):
+    """The program fio with its libraries, which make-linux-guest has unpacked."""
+    boot_image(build)
+    folder = os.path.join(build, "tests/guests/linux/fio")
+    if not os.path.exists(folder):
+        raise tap.Skip("the package fio could not be downloaded")
+    return folder
+
+
+def make_data_disk(path, fio=None):
+    """With @fio, a folder, that program is in /fio and runs when the guest has started: see tests/guests/linux-fio."""
+    with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), prefix=".raw-") as raw, \
+            tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as content:
+        raw.truncate(FIO_DATA_BYTES if fio else DATA_BYTES)
+        if fio:
+            shutil.copytree(fio, os.path.join(content, "fio"))
+        subprocess.run(["mkfs.ext4", "-q", "-F", "-d", content, raw.name], check=True, env=tools())
         subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw.name, path], check=True)
 
 
@@ -128,14 +146,14 @@ def tools():
     return dict(os.environ, PATH=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 
 
-def add(host, name="linux", agent=True, macs=()):
+def add(host, name="linux", agent=True, macs=(), fio=None):
     """A Linux guest on @host, defined but off. Before the daemon starts."""
     tap.requires("mkfs.ext4", "e2fsck", "dumpe2fs", "debugfs")
     image = boot_image(host.site.build)
     made = LinuxGuest(str(uuid.uuid4()), name, os.path.join(host.folder, f"{name}.sock"))
     boot, data = (os.path.join(host.folder, "disks", f"{name}-{target}.qcow2") for target in ("vda", "vdb"))
     subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", image, boot], check=True)
-    make_data_disk(data)
+    make_data_disk(data, fio)
     disks = "".join(guests.DISK.format(format="qcow2", path=path, target=target, bus="virtio", cache="default", order=order)
                     for order, (path, target) in enumerate(((boot, "vda"), (data, "vdb")), 1))
     xml = os.path.join(host.folder, "disks", f"{name}.xml")
@@ -179,16 +197,20 @@ def look_at(path):
 
 
 @contextlib.contextmanager
-def replicating_pair(build, additional="interval=1;journal=1h;consistent=5s", libvirtd=False, agent=True, macs=(), name="linux", **settings):
+def replicating_pair(build, additional="interval=1;journal=1h;consistent=5s", libvirtd=False, agent=True,
+                     macs=(), name="linux", fio=None, **settings):
     """(primary, replica, guest): a running Linux guest that replicates, its first copy complete and one cycle received."""
     with hosts.Site(build) as site:
         primary, replica = site.host("p", libvirtd=libvirtd), site.host("r", libvirtd=libvirtd)
-        guest = add(primary, name, agent=agent, macs=macs)
+        guest = add(primary, name, agent=agent, macs=macs, fio=fio)
         primary.start()
         replica.start()
         replica.enable_server(primary.name)
         primary.power(guest.uuid, hosts.POWER_ON)
         log_of(primary, name).wait("WROTE", 120)
+        if agent:
+            # libvirt 9.0 overlooks an agent that appears while a backup job runs
+            hosts.wait_for(guest.agent_listens, "the guest's agent")
         primary.create_relationship(guest.uuid, replica, additional, **settings)
         primary.start_replication(guest.uuid)
         primary.wait_state(guest.uuid, hosts.REPLICATING, 120)
