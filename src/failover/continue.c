@@ -47,6 +47,7 @@ make_plan(Member *onward, const StoreRelationship *next, char *const *ids, GErro
         return NULL;
     bool known = !left->compare && sizes_known(next->folder, ids);
     g_autoptr(Plan) plan = plan_new(!known, known ? OVERLAY_CHECKPOINT : NULL);
+    plan->pass = known ? left->pass : 0; /* what these sent is in no set any more: the third host must still have it */
     for (guint i = 0; known && i < disks->len; i++) {
         const VirtDisk *disk = g_ptr_array_index(disks, i);
         if (g_strv_contains((const char *const *)ids, disk->target) && !plan_one(plan, next->folder, disk, left, error))
@@ -70,6 +71,8 @@ next_row(const StoreRelationship *first, const StoreRelationship *onward, const 
     next->folder = g_strdup(first->folder);
     g_free(next->settings);
     next->settings = relationship_settings_to_json(settings);
+    g_free(next->peer);
+    next->peer = g_strdup(first->peer); /* it is told what became of its replica */
     g_clear_pointer(&next->checkpoint, g_free);
     g_clear_pointer(&next->blob_hash, g_free);
     return next;

@@ -315,11 +315,8 @@ failover_initiate(ReplicationService *service, const Caller *caller, const char 
     if (member == NULL || !relationship_begin_operation(member->relationship, "fail over", error))
         return false;
     GError *cause = NULL;
-    Member *barred = NULL;
-    bool begun = failover_check_point(member, OPERATION_FAILOVER, point_id, &cause) && service_bar_prepared(member, &barred, &cause) &&
-                 begin_failover(member, point_id, &cause);
-    service_allow_prepared(barred);
-    if (!begun) {
+    if (!failover_check_point(member, OPERATION_FAILOVER, point_id, &cause) || !service_check_not_prepared(member, &cause) ||
+        !begin_failover(member, point_id, &cause)) {
         relationship_end_operation(member->relationship);
         return service_fail(cause, error);
     }

@@ -223,12 +223,12 @@ failover_reverse(ReplicationService *service, const Caller *caller, const char *
     if (!relationship_settings_check(settings, error))
         return false;
     g_autoptr(Member) member = failover_find_replica(service, vm_uuid, "reverse the replication", false, error);
-    if (member == NULL || !service_refuse_extended(member, "reverse the replication", error) ||
-        !relationship_begin_operation(member->relationship, "reverse the replication", error))
+    if (member == NULL || !relationship_begin_operation(member->relationship, "reverse the replication", error))
         return false;
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
     ReplicationState next;
-    if (!state_table_next(row->mode, row->state, row->resume_state, OPERATION_REVERSE, &next, error)) {
+    if (!service_refuse_extended(member, "reverse the replication", error) ||
+        !state_table_next(row->mode, row->state, row->resume_state, OPERATION_REVERSE, &next, error)) {
         relationship_end_operation(member->relationship);
         return false;
     }

@@ -29,6 +29,7 @@ struct ChangeJournal {
     GMutex     lock;
     char      *folder;
     GPtrArray *moments; /* of JournalMoment, oldest first */
+    bool       unreadable; /* and not dropped yet: what is in the folder must not be taken for whole later */
 };
 
 static void
@@ -183,10 +184,11 @@ by_number(gconstpointer a, gconstpointer b)
     return one->number < other->number ? -1 : one->number > other->number;
 }
 
-static void
+static bool
 list_moments(ChangeJournal *self)
 {
-    g_autoptr(GDir) dir = g_dir_open(self->folder, 0, NULL);
+    g_autoptr(GError) cause = NULL;
+    g_autoptr(GDir) dir = g_dir_open(self->folder, 0, &cause);
     const char *file;
     while (dir != NULL && (file = g_dir_read_name(dir)) != NULL) {
         char *end = NULL;
@@ -195,6 +197,20 @@ list_moments(ChangeJournal *self)
             g_ptr_array_add(self->moments, moment_new(self->folder, (unsigned)number, end + 1));
     }
     g_ptr_array_sort(self->moments, by_number);
+    return dir != NULL || g_error_matches(cause, G_FILE_ERROR, G_FILE_ERROR_NOENT);
+}
+
+/* Before anything is kept: nothing of before is known then. */
+static bool
+drop_unreadable(ChangeJournal *self, GError **error)
+{
+    if (!self->unreadable)
+        return true;
+    if (!durable_remove_tree(self->folder, error))
+        return false;
+    g_ptr_array_set_size(self->moments, 0);
+    self->unreadable = false;
+    return true;
 }
 
 ChangeJournal *
@@ -204,17 +220,15 @@ change_journal_open(const char *folder)
     g_mutex_init(&self->lock);
     self->folder = g_strdup(folder);
     self->moments = g_ptr_array_new_with_free_func((GDestroyNotify)moment_free);
-    list_moments(self);
-    bool good = true;
+    bool good = list_moments(self);
     for (guint i = 0; i < self->moments->len && good; i++)
         good = load_moment(g_ptr_array_index(self->moments, i));
     g_autoptr(GError) error = NULL;
-    if (!good) {
+    self->unreadable = !good;
+    if (!good)
         log_warning("extended", NULL, "what changed since it was sent on cannot be read in '%s': both sides are compared", folder);
-        if (!drop_all(self, &error))
-            log_error("extended", NULL, "%s", error->message);
-        g_ptr_array_set_size(self->moments, 0); /* what cannot even be removed is found again at the next start */
-    }
+    if (!drop_unreadable(self, &error))
+        log_error("extended", NULL, "%s; trying again", error->message);
     return self;
 }
 
@@ -245,7 +259,7 @@ bool
 change_journal_is_kept(ChangeJournal *self)
 {
     g_mutex_lock(&self->lock);
-    bool kept = self->moments->len > 0;
+    bool kept = self->unreadable || self->moments->len > 0;
     g_mutex_unlock(&self->lock);
     return kept;
 }
@@ -265,7 +279,7 @@ change_journal_cut(ChangeJournal *self, const char *name, const ChangeLogDisk *d
         disk_of(moment, disks[i].id)->size_bytes = disks[i].size_bytes;
     }
     g_autoptr(GByteArray) record = record_of(content);
-    bool good = durable_mkdir(self->folder, error) && durable_replace(moment->path, record->data, record->len, error);
+    bool good = drop_unreadable(self, error) && durable_mkdir(self->folder, error) && durable_replace(moment->path, record->data, record->len, error);
     if (good)
         g_ptr_array_add(self->moments, moment);
     else
@@ -329,11 +343,17 @@ change_journal_note(ChangeJournal *self, const ChangeLogDisk *disks, unsigned n_
 {
     g_autoptr(GError) cause = NULL;
     g_mutex_lock(&self->lock);
+    if (!drop_unreadable(self, error)) {
+        g_mutex_unlock(&self->lock);
+        return false;
+    }
     guint n = self->moments->len;
     bool good = n == 0 || add(g_ptr_array_index(self->moments, n - 1), disks, n_disks, changed, &cause);
     if (!good) {
         log_warning("extended", NULL, "what is to be sent on to a third host cannot be kept: %s; both sides are compared", cause->message);
+        self->unreadable = true;
         good = drop_all(self, error);
+        self->unreadable = !good;
     }
     g_mutex_unlock(&self->lock);
     return good;
@@ -346,7 +366,7 @@ change_journal_since(ChangeJournal *self, const char *name, const char *disk, ui
 {
     guint first;
     g_mutex_lock(&self->lock);
-    bool known = find(self, name, &first);
+    bool known = !self->unreadable && find(self, name, &first);
     ExtentSet *changed = known ? extent_set_new() : NULL;
     for (guint i = first; known && i < self->moments->len; i++) {
         const JournalMoment *moment = g_ptr_array_index(self->moments, i);

@@ -57,7 +57,7 @@ two_copies(const HealthFacts *facts)
     if (!facts->runs_twice)
         return NULL;
     return g_strdup_printf("'%s' runs here and on %s, each copy with changes of its own, and only one of them can be kept; turn the other off at "
-                           "once.", facts->vm_name, peer_of(facts));
+                           "once.", facts->vm_name, facts->runs_on != NULL ? facts->runs_on : peer_of(facts));
 }
 
 static char *

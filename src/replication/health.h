@@ -24,6 +24,7 @@ typedef struct {
     FailureKind      failure;
     const char      *last_error; /* (nullable) */
     bool             runs_twice; /* the VM was last seen to run on both hosts */
+    const char *runs_on;     /* (nullable) where else, when that is not the peer */
     const char      *consistent_error; /* (nullable): why application-consistent points fail */
     const char      *guest_error; /* (nullable): why a guest does not have the addresses that were set for it */
     int64_t          lag_usec;   /* age of the newest complete copy; -1 there is none */

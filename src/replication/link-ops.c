@@ -114,6 +114,30 @@ find_bound(ReplicationService *self, const LinkPeer *peer, const char *vm_uuid, 
     return NULL;
 }
 
+/* What was the replica of this peer's VM and went on as the primary of a third host; (transfer full)(nullable) */
+static Member *
+find_former(ReplicationService *self, const LinkPeer *peer, const char *vm_uuid)
+{
+    g_autoptr(AuthorizationEntry) entry = authorize(self, peer, NULL);
+    g_autoptr(Member) member = entry != NULL ? service_find_member(self, vm_uuid) : NULL;
+    if (member == NULL || member->primary == NULL)
+        return NULL;
+    g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
+    return row->peer != NULL && is_bound(self, row, entry) ? g_steal_pointer(&member) : NULL;
+}
+
+/* For the peer that is a failover which was committed. */
+static bool
+tell_former(Member *member, bool vm_runs, LinkPosition *ret_position)
+{
+    g_autoptr(VirtDomain) domain = virt_host_find(member->service->context.virt, relationship_vm(member->relationship), NULL);
+    *ret_position = (LinkPosition){ .state = STATE_COMMITTED, .initial_complete = true,
+                                    .vm_runs = domain != NULL && domain->state != VIRT_OFF && domain->state != VIRT_CRASHED &&
+                                               domain->state != VIRT_SAVED };
+    relationship_set_runs_at_former(member->relationship, vm_runs && ret_position->vm_runs);
+    return true;
+}
+
 /* ---- the operations ---- */
 
 static bool
@@ -130,6 +154,9 @@ op_hello(void *opaque, const LinkPeer *peer, char **ret_host, GError **error)
 static bool
 op_position(void *opaque, const LinkPeer *peer, const char *vm_uuid, bool vm_runs, LinkPosition *ret_position, GError **error)
 {
+    g_autoptr(Member) former = find_former(opaque, peer, vm_uuid);
+    if (former != NULL)
+        return tell_former(former, vm_runs, ret_position);
     g_autoptr(Member) member = find_bound(opaque, peer, vm_uuid, error);
     if (member == NULL)
         return false;
@@ -159,17 +186,20 @@ take_kept_role(Member *member, GError **error)
 static bool
 op_keep_role(void *opaque, const LinkPeer *peer, const char *vm_uuid, LinkPosition *ret_position, GError **error)
 {
+    g_autoptr(Member) former = find_former(opaque, peer, vm_uuid);
+    if (former != NULL) {
+        g_set_error_literal(error, LINK_ERROR, LINK_ERROR_STATE, "the VM was failed over there, and is the primary of a third host now");
+        return false;
+    }
     g_autoptr(Member) member = find_bound(opaque, peer, vm_uuid, error);
     if (member == NULL || !relationship_begin_operation(member->relationship, "let the primary keep its role", error))
         return false;
     g_autoptr(GError) refused = NULL;
-    Member *barred = NULL;
     bool good = false;
-    if (service_bar_prepared(member, &barred, &refused))
+    if (service_check_not_prepared(member, &refused))
         good = take_kept_role(member, error);
     else
         g_set_error_literal(error, LINK_ERROR, LINK_ERROR_STATE, refused->message);
-    service_allow_prepared(barred);
     relationship_end_operation(member->relationship);
     service_wake_member(member);
     if (good)
@@ -484,6 +514,9 @@ op_offer(void *opaque, const LinkPeer *peer, const LinkOffer *offer, bool update
             g_set_error_literal(error, LINK_ERROR, LINK_ERROR_STATE, "the replica is just being made or removed; try again");
             return false;
         }
+        g_autoptr(Member) onward = service_find_member_at(self, offer->vm_uuid, 1);
+        if (offer->extended && onward != NULL)
+            return deny(error, "the replica of VM '%s' here is sent on to a third host already", offer->vm_name);
         if (update && !take_settings(self, bound, settings, offer->extended, error))
             return false;
         replica_position(bound->replica, ret_position);

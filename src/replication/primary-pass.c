@@ -17,6 +17,7 @@ typedef struct {
     Moment                  *moment;
     ChangeLogKind            kind;
     uint64_t                 position; /* the copy leads to */
+    GHashTable              *blobs;    /* of the moment, when nothing is left in the plan */
 } Pass;
 
 static bool
@@ -148,6 +149,15 @@ begin_pass_log(Pass *pass, const ChangeLogHeader *header, const char *token, Sen
     return primary_sending_begin(pass->primary, header, pass->moment, token, sending, error);
 }
 
+/* While the moment is held: what is a replica here gets other ones after it. */
+static bool
+read_blobs(Pass *pass, GError **error)
+{
+    if (plan_left(pass->plan) == 0)
+        pass->blobs = primary_blobs(pass->primary, pass->row, error);
+    return plan_left(pass->plan) > 0 || pass->blobs != NULL;
+}
+
 static bool
 send_pass(Pass *pass, const char *token, Sending *sending, GError **error)
 {
@@ -155,7 +165,7 @@ send_pass(Pass *pass, const char *token, Sending *sending, GError **error)
     ChangeLogHeader header;
     primary_fill_header(pass->primary, pass->row, pass->moment, pass->kind, pass->position, POINT_KIND_NONE, &header);
     return begin_pass_log(pass, &header, token, sending, error) &&
-           send_plan(pass, sending, error) && moment_finish(pass->moment, error) &&
+           send_plan(pass, sending, error) && read_blobs(pass, error) && moment_finish(pass->moment, error) &&
            primary_sending_finish(sending, &position, error);
 }
 
@@ -165,14 +175,11 @@ send_closing(Pass *pass, const char *token, Sending *sending, char **ret_blob_ha
 {
     LinkPosition position;
     ChangeLogHeader header;
-    g_autoptr(GHashTable) blobs = primary_blobs(pass->primary, pass->row, error);
-    if (blobs == NULL)
-        return false;
-    *ret_blob_hash = primary_hash_of_blobs(blobs);
+    *ret_blob_hash = primary_hash_of_blobs(pass->blobs);
     primary_fill_header(pass->primary, pass->row, pass->moment, pass->kind, pass->position, POINT_KIND_STANDARD, &header);
     sending->closes = true;
     return begin_pass_log(pass, &header, token, sending, error) &&
-           primary_write_blobs(sending->writer, blobs, error) && primary_sending_finish(sending, &position, error);
+           primary_write_blobs(sending->writer, pass->blobs, error) && primary_sending_finish(sending, &position, error);
 }
 
 /* What changes from its moment on is kept by the checkpoint, until the replica says that it has the copy. */
@@ -329,6 +336,7 @@ primary_run_pass(Primary *self, const StoreRelationship *row, char *const *targe
     if (!good && pass.moment != NULL)
         moment_explain(pass.moment, error);
     moment_close(pass.moment);
+    g_clear_pointer(&pass.blobs, g_hash_table_unref);
     plan_free(pass.plan);
     return good;
 }

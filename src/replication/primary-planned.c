@@ -74,8 +74,14 @@ note_unclear(Primary *self, bool unclear, GError **error)
     g_autofree char *key = unclear_key(relationship_vm(self->relationship), relationship_index(self->relationship));
     if (!store_value_set(self->context->store, key, unclear ? "1" : NULL, error))
         return false;
-    self->unclear = unclear;
+    g_atomic_int_set(&self->unclear, unclear);
     return true;
+}
+
+bool
+primary_is_unclear(const Primary *self)
+{
+    return g_atomic_int_get(&self->unclear) != 0;
 }
 
 bool
@@ -88,7 +94,7 @@ primary_forget_planned(const ReplicationContext *context, const char *vm_uuid, u
 bool
 primary_clear_planned(Primary *self, GError **error)
 {
-    return !self->unclear || note_unclear(self, false, error);
+    return !primary_is_unclear(self) || note_unclear(self, false, error);
 }
 
 static void
@@ -96,7 +102,7 @@ load_unclear(Primary *self)
 {
     g_autofree char *key = unclear_key(relationship_vm(self->relationship), relationship_index(self->relationship));
     g_autofree char *noted = store_value(self->context->store, key, NULL);
-    self->unclear = noted != NULL && noted[0] != '\0';
+    g_atomic_int_set(&self->unclear, noted != NULL && noted[0] != '\0');
 }
 
 bool
@@ -104,7 +110,7 @@ primary_recover(Primary *self, GError **error)
 {
     ReplicationState state = relationship_state(self->relationship);
     load_unclear(self);
-    if (state == STATE_REPLICATING && self->unclear && primary_lock(self, NULL) &&
+    if (state == STATE_REPLICATING && primary_is_unclear(self) && primary_lock(self, NULL) &&
         relationship_move(self->relationship, OPERATION_PREPARE, NULL))
         return true;
     if (self->upstream != NULL)
@@ -131,7 +137,7 @@ send_last_changes(Primary *self, GError **error)
     if (targets == NULL || !primary_make_contact(self, error) || !primary_lock(self, error))
         return false;
     g_autoptr(StoreRelationship) agreed = relationship_row(self->relationship);
-    bool again = agreed->state == STATE_PREPARED && self->unclear;
+    bool again = agreed->state == STATE_PREPARED && primary_is_unclear(self);
     if (agreed->state != STATE_REPLICATING && !again)
         return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
                                   "the last changes of VM '%s' cannot be sent now: its replication is %s; wait until it replicates again",
@@ -146,17 +152,19 @@ is_ours(Primary *self)
 {
     g_autoptr(RelationshipSettings) settings = relationship_settings(self->relationship);
     g_autoptr(GError) error = NULL;
-    if (!self->unclear)
+    if (!primary_is_unclear(self))
         return relationship_state(self->relationship) == STATE_REPLICATING;
     return relationship_state(self->relationship) == STATE_REPLICATING &&
-           primary_keep_role(self->context, relationship_vm(self->relationship), settings, &error) && note_unclear(self, false, &error);
+           primary_keep_role(self->context, relationship_vm(self->relationship), settings, relationship_yield_flag(self->relationship), &error) && note_unclear(self, false, &error);
 }
 
 static void
 explain_locked(Primary *self, GError **error)
 {
+    g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
     g_prefix_error(error, "the replica of VM '%s' may have its last changes, and be started: it stays locked here; what is missing is sent when its "
-                   "replica server answers, and 'virt-replica revert' cancels that: ", relationship_vm(self->relationship));
+                   "replica server answers, and 'virt-replica resume %s%s' cancels that: ", row->vm_name, row->index > 0 ? "--extended " : "",
+                   row->vm_name);
 }
 
 bool
@@ -192,5 +200,5 @@ primary_settle_planned(Primary *self, GError **error)
     g_autoptr(RelationshipSettings) settings = relationship_settings(self->relationship);
     if (relationship_state(self->relationship) == STATE_PREPARED)
         return primary_lock(self, error) && send_last_changes(self, error);
-    return primary_keep_role(self->context, relationship_vm(self->relationship), settings, error) && note_unclear(self, false, error);
+    return primary_keep_role(self->context, relationship_vm(self->relationship), settings, relationship_yield_flag(self->relationship), error) && note_unclear(self, false, error);
 }

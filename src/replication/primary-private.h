@@ -22,7 +22,7 @@ struct Primary {
     bool          agreed;      /* positions were compared since the last failure */
     unsigned      give_ups;    /* captures in a row that were given up for the guest's sake */
     char         *sent_marker; /* the VM is off and all of that was sent */
-    bool          unclear;     /* the replica may take what it has for the last changes, and may not */
+    gint          unclear;     /* atomic: the replica may take what it has for the last changes, and may not */
     bool          preparing;   /* the next cycle sends the last changes before a planned failover */
     DiskServer   *lock;        /* keeps the VM from starting */
     bool          settings_told; /* the replica has the newest */

@@ -238,9 +238,10 @@ primary_ask_state(const ReplicationContext *context, const char *vm_uuid, const 
 }
 
 bool
-primary_keep_role(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings, GError **error)
+primary_keep_role(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings, const gint *hurry,
+                  GError **error)
 {
-    g_autoptr(LinkClient) client = primary_connect_peer(context, settings, NULL, error);
+    g_autoptr(LinkClient) client = primary_connect_peer(context, settings, hurry, error);
     LinkPosition position;
     return client != NULL && link_client_keep_role(client, vm_uuid, &position, error);
 }
@@ -546,7 +547,7 @@ primary_cycle(Primary *self, GError **error)
     primary_retry_settings(self);
     if (self->preparing)
         return primary_run_preparation(self, &cause) ? CYCLE_DONE : handle_failure(self, row, cause, error);
-    if (self->unclear && row->state != STATE_REPURPOSE && !primary_settle_planned(self, &cause))
+    if (primary_is_unclear(self) && row->state != STATE_REPURPOSE && !primary_settle_planned(self, &cause))
         return handle_failure(self, row, cause, error);
     if (row->state == STATE_PREPARED || row->state == STATE_REPURPOSE)
         return primary_lock(self, &cause) ? CYCLE_DONE : handle_failure(self, row, cause, error);

@@ -56,6 +56,8 @@ void primary_settings_changed(Primary *self);
 /* ---- planned failover ---- */
 /* The next cycle sends the last changes and locks the VM; the relationship's job ends with it. By the operation that wants it. */
 void primary_prepare(Primary *self);
+/* May the replica take what it has for the last changes, although they were not acknowledged? From any thread. */
+bool primary_is_unclear(const Primary *self);
 /* The replica agreed that the VM may run here. */
 bool primary_clear_planned(Primary *self, GError **error);
 /* Keeps the VM from being started by anybody, and lets go again. */
@@ -84,8 +86,10 @@ LinkClient *primary_connect_peer(const ReplicationContext *context, const Relati
 /* What the next pass goes on from. */
 bool primary_save_plan(const ReplicationContext *context, const StoreRelationship *row, const Plan *plan, GError **error);
 
-/* Tells the replica that the VM may run here again, so that it does not take its failover for a planned one. LINK_ERROR. */
-bool primary_keep_role(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings, GError **error);
+/* Tells the replica that the VM may run here again, so that it does not take its failover for a planned one; @hurry as of
+ * primary_connect_peer(). LINK_ERROR. */
+bool primary_keep_role(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings, const gint *hurry,
+                       GError **error);
 /* Where the replica is, asked of its host. */
 bool primary_ask_position(const ReplicationContext *context, const char *vm_uuid, const RelationshipSettings *settings,
                           LinkPosition *ret_position, GError **error);

@@ -19,6 +19,7 @@ struct Relationship {
     gint    yield_flag; /* atomic: YIELD_OWN when operating || closed, YIELD_UPSTREAM when that is so of what it reads */
     Relationship *downstream; /* (nullable): who reads its disks */
     char   *error;
+    gint    runs_at_former;   /* atomic: the VM here and on its former primary */
     gint    runs_twice;       /* atomic: the VM on both hosts, when it was last seen */
     char   *consistent_error; /* of application-consistent points */
     char   *guest_error;      /* of addresses after a failover */
@@ -234,6 +235,15 @@ relationship_set_downstream(Relationship *self, Relationship *downstream)
     g_mutex_unlock(&self->lock);
 }
 
+void
+relationship_forget_downstream(Relationship *self, Relationship *downstream)
+{
+    g_mutex_lock(&self->lock);
+    if (self->downstream == downstream)
+        self->downstream = NULL;
+    g_mutex_unlock(&self->lock);
+}
+
 bool
 relationship_begin_work(Relationship *self)
 {
@@ -266,6 +276,15 @@ const gint *
 relationship_yield_flag(Relationship *self)
 {
     return &self->yield_flag;
+}
+
+void
+relationship_wait_for_work(Relationship *self)
+{
+    g_mutex_lock(&self->lock);
+    while (self->working)
+        g_cond_wait(&self->changed, &self->lock);
+    g_mutex_unlock(&self->lock);
 }
 
 bool
@@ -328,17 +347,35 @@ relationship_remove(Relationship *self, const StoreUnfinished *leaves, GError **
     return good;
 }
 
+static void
+set_runs(Relationship *self, gint *flag, bool twice)
+{
+    if (g_atomic_int_compare_and_exchange(flag, !twice, twice) && twice)
+        log_error("service", self->vm_uuid, "the VM runs on both hosts, each copy with its own changes; turn one of them off");
+}
+
 void
 relationship_set_runs_twice(Relationship *self, bool twice)
 {
-    if (g_atomic_int_compare_and_exchange(&self->runs_twice, !twice, twice) && twice)
-        log_error("service", self->vm_uuid, "the VM runs on both hosts, each copy with its own changes; turn one of them off");
+    set_runs(self, &self->runs_twice, twice);
+}
+
+void
+relationship_set_runs_at_former(Relationship *self, bool twice)
+{
+    set_runs(self, &self->runs_at_former, twice);
+}
+
+bool
+relationship_runs_at_former(Relationship *self)
+{
+    return g_atomic_int_get(&self->runs_at_former) != 0;
 }
 
 bool
 relationship_runs_twice(Relationship *self)
 {
-    return g_atomic_int_get(&self->runs_twice) != 0;
+    return g_atomic_int_get(&self->runs_twice) != 0 || relationship_runs_at_former(self);
 }
 
 bool

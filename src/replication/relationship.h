@@ -57,8 +57,10 @@ Tally *relationship_tally(Relationship *self);
 /* Saves them when they changed longer ago than @age_usec and no edit took them along. */
 bool   relationship_save_statistics(Relationship *self, int64_t age_usec, GError **error);
 
-/* While an operation on @self waits, whoever works on @downstream (nullable, borrowed) gives way, too: he reads its disks. */
+/* While an operation on @self waits, whoever works on @downstream (borrowed) gives way, too: he reads its disks. */
 void relationship_set_downstream(Relationship *self, Relationship *downstream);
+/* No longer, if it still is @downstream. */
+void relationship_forget_downstream(Relationship *self, Relationship *downstream);
 
 /* Work. begin waits for other work, returns false when an operation has or wants the VM, or it is removed. */
 bool relationship_begin_work(Relationship *self);
@@ -67,6 +69,8 @@ bool relationship_should_yield(Relationship *self);
 /* Non-zero as soon as an operation waits; for readers that take a flag. */
 const gint *relationship_yield_flag(Relationship *self);
 
+/* Until nobody works on it: what a worker had under way is known then, whatever operation has it. */
+void relationship_wait_for_work(Relationship *self);
 bool relationship_begin_operation(Relationship *self, const char *what, GError **error);
 void relationship_end_operation(Relationship *self);
 /* Takes it out of the store and closes it in one step, so that nobody's edit brings it back. By the operation that removes it.
@@ -78,6 +82,9 @@ void relationship_close(Relationship *self, bool inside);
 /* Why cycles fail now; NULL clears it. Gives true when the text is new, so that it is logged once. */
 /* Whether the VM was last seen to run on both hosts; a change is logged. */
 void  relationship_set_runs_twice(Relationship *self, bool twice);
+/* The same of a host that was the primary before, and is no side of the relationship any more. */
+void  relationship_set_runs_at_former(Relationship *self, bool twice);
+bool  relationship_runs_at_former(Relationship *self);
 bool  relationship_runs_twice(Relationship *self);
 bool  relationship_set_error(Relationship *self, const char *text);
 char *relationship_error(Relationship *self);

@@ -119,6 +119,23 @@ begin_relationship(ReplicationService *self, const Caller *caller, const VirtDom
     return true;
 }
 
+/* By the operation of the replica's own relationship, which must not go meanwhile. */
+static bool
+extend(ReplicationService *self, const Caller *caller, const VirtDomain *domain, const RelationshipSettings *wanted, Job **ret_job,
+       GError **error)
+{
+    static const char what[] = "extend replication";
+    g_autoptr(RelationshipSettings) settings = service_complete_settings(self, wanted);
+    g_autoptr(Member) first = service_find_replicating(self, domain->uuid, what, error);
+    if (first == NULL || !relationship_begin_operation(first->relationship, what, error))
+        return false;
+    StoreRelationship *row = service_extended_row(self, domain, settings, error);
+    bool good = row != NULL && begin_relationship(self, caller, domain, row, settings, ret_job, error);
+    relationship_end_operation(first->relationship);
+    service_wake_member(first);
+    return good;
+}
+
 bool
 replication_service_create(ReplicationService *self, const Caller *caller, const char *vm_uuid, unsigned index,
                            const RelationshipSettings *wanted, Job **ret_job, GError **error)
@@ -128,11 +145,8 @@ replication_service_create(ReplicationService *self, const Caller *caller, const
     if (domain == NULL || !service_refuse_test_vm(self, domain, "enable replication", error) ||
         !relationship_settings_check(wanted, error))
         return false;
-    if (index > 0) {
-        g_autoptr(RelationshipSettings) complete = service_complete_settings(self, wanted);
-        StoreRelationship *extended = service_extended_row(self, domain, complete, error);
-        return extended != NULL && begin_relationship(self, caller, domain, extended, complete, ret_job, error);
-    }
+    if (index > 0)
+        return extend(self, caller, domain, wanted, ret_job, error);
     g_autoptr(Member) present = service_find_member(self, vm_uuid);
     if (present != NULL) {
         g_autoptr(StoreRelationship) row = relationship_row(present->relationship);
@@ -384,7 +398,7 @@ check_not_failed_over(Member *member, const StoreRelationship *row, GError **err
 {
     g_autoptr(GError) cause = NULL;
     g_autoptr(RelationshipSettings) settings = relationship_settings(member->relationship);
-    if (!service_is_locked(member) || primary_keep_role(&member->service->context, row->vm_uuid, settings, &cause))
+    if (!service_is_locked(member) || primary_keep_role(&member->service->context, row->vm_uuid, settings, NULL, &cause))
         return true;
     if (g_error_matches(cause, LINK_ERROR, LINK_ERROR_STATE))
         return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE, "cannot remove the replication of VM '%s', which is locked: %s",
@@ -451,10 +465,13 @@ replication_service_remove(ReplicationService *self, const Caller *caller, const
 {
     *ret_job = NULL;
     g_autoptr(Member) member = service_find_relationship(self, vm_uuid, index, "remove replication", error);
-    if (member == NULL || !service_refuse_extended(member, "remove replication", error))
+    if (member == NULL || !relationship_begin_operation(member->relationship, "remove replication", error))
         return false;
-    if (!relationship_begin_operation(member->relationship, "remove replication", error))
+    if (!service_refuse_extended(member, "remove replication", error)) {
+        relationship_end_operation(member->relationship);
+        service_wake_member(member);
         return false;
+    }
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
     if (row->test_stage != TEST_NONE) {
         relationship_end_operation(member->relationship);

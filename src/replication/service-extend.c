@@ -115,32 +115,18 @@ service_check_extended_planned(Member *member, GError **error)
                               "'virt-replica prepare %s', or fail over on the third host without", row->vm_name, row->vm_name);
 }
 
+/* Who has the operation of relationship 0 keeps a new one from being sent; one that is under way has given way, or is there. */
 bool
-service_bar_prepared(Member *member, Member **ret, GError **error)
+service_check_not_prepared(Member *member, GError **error)
 {
     g_autoptr(Member) onward = service_find_member_at(member->service, relationship_vm(member->relationship), 1);
-    *ret = NULL;
     if (onward == NULL || onward == member)
         return true;
-    if (!relationship_begin_operation(onward->relationship, "keep it from a planned failover", error))
-        return false;
+    relationship_wait_for_work(onward->relationship);
     g_autoptr(StoreRelationship) row = relationship_row(onward->relationship);
-    if (row->state == STATE_PREPARED || row->last_kind == POINT_KIND_PLANNED) {
-        relationship_end_operation(onward->relationship);
-        return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
-                                  "VM '%s' is prepared for a planned failover to a third host; cancel that first with 'virt-replica resume --extended "
-                                  "%s'", row->vm_name, row->vm_name);
-    }
-    *ret = g_steal_pointer(&onward);
-    return true;
-}
-
-void
-service_allow_prepared(Member *barred)
-{
-    if (barred == NULL)
-        return;
-    relationship_end_operation(barred->relationship);
-    service_wake_member(barred);
-    member_unref(barred);
+    if (row->state != STATE_PREPARED && row->last_kind != POINT_KIND_PLANNED && !primary_is_unclear(onward->primary))
+        return true;
+    return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
+                              "VM '%s' is prepared for a planned failover to a third host; cancel that first with 'virt-replica resume --extended "
+                              "%s'", row->vm_name, row->vm_name);
 }

@@ -80,7 +80,7 @@ ask_replica(Member *member, GError **error)
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
     g_autoptr(RelationshipSettings) settings = relationship_settings(member->relationship);
     const char *host = settings->recovery_connection_point;
-    if (primary_keep_role(&member->service->context, row->vm_uuid, settings, &cause))
+    if (primary_keep_role(&member->service->context, row->vm_uuid, settings, NULL, &cause))
         return true;
     bool silent = g_error_matches(cause, LINK_ERROR, LINK_ERROR_UNREACHABLE);
     if (silent && service_fence_is_waived(member)) {

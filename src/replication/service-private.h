@@ -153,10 +153,9 @@ bool    service_check_extended(ReplicationService *self, const StoreRelationship
 bool    service_refuse_extended(Member *member, const char *what, GError **error);
 /* May its last changes be sent as those of a planned failover? */
 bool    service_check_extended_planned(Member *member, GError **error);
-/* Keeps the relationship with the third host, if there is one, from being prepared, by the operation that has @member; (transfer full) in @ret, for
- * service_allow_prepared(). False when it is prepared. */
-bool    service_bar_prepared(Member *member, Member **ret, GError **error);
-void    service_allow_prepared(Member *barred);
+/* Is the VM not prepared for a planned failover to a third host? By the operation that has relationship 0, @member; what comes of that must
+ * be noted before it ends. */
+bool    service_check_not_prepared(Member *member, GError **error);
 
 /* link-ops.c: what peers may ask */
 /* Where replicas go that a host sends which @entry authorizes; (transfer full) */

@@ -98,6 +98,7 @@ service_judge(Relationship *relationship, const StoreRelationship *row, const Re
         .exported = primary_awaits_import(row) ? row->export_folder : NULL,
         .failure = tally_trouble(tally),
         .runs_twice = relationship_runs_twice(relationship) && (!is_replica || row->state == STATE_RECOVERED || row->state == STATE_COMMITTED),
+        .runs_on = relationship_runs_at_former(relationship) ? row->peer : NULL,
         .last_error = last_error,
         .consistent_error = consistent_error,
         .guest_error = guest_error,

@@ -645,6 +645,9 @@ load_members(ReplicationService *self, GError **error)
         g_autoptr(GError) cause = NULL;
         const StoreRelationship *row = g_ptr_array_index(rows, i);
         if (is_left_behind(self, row)) {
+            g_autofree char *journal = upstream_journal_folder(row->folder);
+            durable_remove_tree(journal, NULL);
+            primary_forget_plan(&self->context, row, NULL);
             if (!store_relationship_remove(self->context.store, row->vm_uuid, row->index, NULL, error))
                 return false;
             continue;

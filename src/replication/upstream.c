@@ -35,7 +35,7 @@ upstream_free(Upstream *self)
 {
     if (self == NULL)
         return;
-    relationship_set_downstream(self->relationship, NULL);
+    relationship_forget_downstream(self->relationship, self->downstream);
     replica_unref(self->replica);
     relationship_unref(self->relationship);
     g_free(self);

@@ -266,6 +266,12 @@ def test_the_second_host_becomes_the_primary():
         log.wait_number(log.reached() + 50)
         check_third(second, third, uuid)
 
+        first.start()  # and comes back: nothing of it is taken
+        hosts.wait_for(lambda: "failed over" in first.health_issues(uuid), "the former primary to be told")
+        first.power(uuid, hosts.POWER_ON)
+        hosts.wait_for(lambda: "runs here and on" in first.health_issues(uuid), "that it runs twice")
+        hosts.wait_for(lambda: "runs here and on p," in second.health_issues(uuid), "that it runs twice, there too")
+
 
 if __name__ == "__main__":
     tap.run()
