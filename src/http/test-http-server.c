@@ -411,8 +411,8 @@ test_requests_during_a_stop(void)
     while (!refused) {
         send_text(fd, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx");
         g_autofree char *answer = receive_answer(fd);
-        g_assert_nonnull(answer);
-        refused = g_str_has_prefix(answer, "HTTP/1.1 503");
+        /* Closed without an answer: the stop was through before this was read. */
+        refused = answer == NULL || g_str_has_prefix(answer, "HTTP/1.1 503");
         /* 413: its body was broken off by the stop */
         if (!refused && !g_str_has_prefix(answer, "HTTP/1.1 200") && !g_str_has_prefix(answer, "HTTP/1.1 413"))
             g_error("unexpected answer: %s", answer);
