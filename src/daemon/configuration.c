@@ -8,7 +8,7 @@
 #include "util/reach.h"
 #include "virt/virt.h"
 
-typedef enum { KEY_TEXT, KEY_PATH, KEY_NUMBER, KEY_PORT, KEY_SIZE, KEY_LEVEL, KEY_STALE } KeyKind;
+typedef enum { KEY_TEXT, KEY_PATH, KEY_NUMBER, KEY_PORT, KEY_SIZE, KEY_LEVEL, KEY_STALE, KEY_SECONDS } KeyKind;
 
 static const struct {
     const char *group, *name;
@@ -36,6 +36,7 @@ static const struct {
     KEY("failover", "fence-command", KEY_PATH, fence_command, NULL),
     KEY("failover", "fence-waived", KEY_TEXT, fence_waived, NULL),
     KEY("failover", "stale-primary", KEY_STALE, stale_action, "leave"),
+    KEY("failover", "autostart-wait", KEY_SECONDS, autostart_wait_sec, "600"),
     KEY("api", "socket", KEY_PATH, api_socket, "/run/virt-replica/api.sock"),
     KEY("api", "group", KEY_TEXT, api_group, "libvirt"),
     KEY("api", "address", KEY_TEXT, api_address, "::"),
@@ -116,6 +117,11 @@ take(Config *self, size_t i, const char *value, GError **error)
                                         &number, NULL))
             return bad(error, keys[i].group, keys[i].name, value,
                        keys[i].kind == KEY_PORT ? "a port number" : "a number from 1 to 256");
+        *(unsigned *)place = (unsigned)number;
+        return true;
+    case KEY_SECONDS:
+        if (!g_ascii_string_to_unsigned(value, 10, 0, G_MAXINT, &number, NULL))
+            return bad(error, keys[i].group, keys[i].name, value, "a number of seconds");
         *(unsigned *)place = (unsigned)number;
         return true;
     case KEY_SIZE:

@@ -23,6 +23,7 @@ typedef struct {
     char    *ca, *certificate, *key;
     unsigned workers;
     unsigned stale_action; /* a StaleAction */
+    unsigned autostart_wait_sec;
     char    *fence_command, *fence_waived; /* (nullable) */
     GHashTable *network_map;    /* VirtRebuild.network_map; empty without the group */
     char    *api_socket, *api_group;

@@ -72,6 +72,7 @@ service_config(const Config *config, Ports *ports)
         .fence_waived = config->fence_waived,
         .network_map = config->network_map,
         .stale_action = config->stale_action,
+        .autostart_wait_sec = config->autostart_wait_sec,
         .workers = config->workers,
         .port_changed = ports != NULL ? port_changed : NULL,
         .opaque = ports,

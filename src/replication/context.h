@@ -22,6 +22,7 @@ typedef struct {
     uint64_t        scratch_max_bytes; /* of one capture */
     uint64_t        storage_reserve_bytes; /* kept free where replicas are */
     StaleAction     stale_action;
+    unsigned        autostart_wait_sec;    /* 0: autostart of protected VMs is libvirt's */
     uint64_t        test_backlog_bytes;    /* of one replica: what may wait for the end of its test failover */
     char           *qemu_user;         /* (nullable): whom QEMU runs as, when that is somebody else */
     char           *serial_log_folder; /* (nullable): where serial ports of replicas write */

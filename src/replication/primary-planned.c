@@ -110,6 +110,7 @@ primary_recover(Primary *self, GError **error)
 {
     ReplicationState state = relationship_state(self->relationship);
     load_unclear(self);
+    primary_load_autostart(self);
     if (state == STATE_REPLICATING && primary_is_unclear(self) && primary_lock(self, NULL) &&
         relationship_move(self->relationship, OPERATION_PREPARE, NULL))
         return true;

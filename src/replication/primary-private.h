@@ -24,6 +24,9 @@ struct Primary {
     char         *sent_marker; /* the VM is off and all of that was sent */
     gint          unclear;     /* atomic: the replica may take what it has for the last changes, and may not */
     bool          preparing;   /* the next cycle sends the last changes before a planned failover */
+    bool          autostart_due; /* the host was started, and the VM is to be */
+    int64_t       due_usec;    /* monotonic: since when */
+    int64_t       autostart_usec; /* monotonic: when its autostart was last looked at; 0 never */
     DiskServer   *lock;        /* keeps the VM from starting */
     bool          settings_told; /* the replica has the newest */
     int64_t       tell_usec;     /* monotonic; when they are told again */
@@ -151,6 +154,15 @@ bool primary_forget_planned(const ReplicationContext *context, const char *vm_uu
 
 /* The replica's position, told whether the VM runs here. LINK_ERROR_STATE when it is failed over. */
 bool primary_ask_progress(Primary *self, LinkPosition *ret_position, GError **error);
+
+bool primary_is_failed_over(const LinkPosition *position);
+
+/* ---- primary-autostart.c ---- */
+void primary_load_autostart(Primary *self);
+/* Holds the autostart of a VM that is protected, or no longer. Now and then. */
+void primary_tend_autostart(Primary *self, const StoreRelationship *row);
+/* Starts a VM that is to start with the host, unless it is failed over. False with @error while that is not known. */
+bool primary_run_autostart(Primary *self, const StoreRelationship *row, GError **error);
 
 /* ---- primary-export.c ---- */
 /* It and its sink fail before the file system of the folder is full. */

@@ -11,8 +11,8 @@ runs_here(Primary *self)
     return domain != NULL && domain->state != VIRT_OFF && domain->state != VIRT_CRASHED && domain->state != VIRT_SAVED;
 }
 
-static bool
-is_failed_over(const LinkPosition *position)
+bool
+primary_is_failed_over(const LinkPosition *position)
 {
     return position->state == STATE_FAILOVER_RUNNING || position->state == STATE_RECOVERED || position->state == STATE_COMMITTED;
 }
@@ -51,7 +51,7 @@ primary_ask_progress(Primary *self, LinkPosition *ret_position, GError **error)
     bool runs = runs_here(self);
     if (!link_client_position(self->client, relationship_vm(self->relationship), runs, ret_position, error))
         return false;
-    if (is_failed_over(ret_position))
+    if (primary_is_failed_over(ret_position))
         return tell_failed_over(self, runs, ret_position, error);
     relationship_set_runs_twice(self->relationship, false);
     return true;

@@ -545,6 +545,8 @@ primary_cycle(Primary *self, GError **error)
     GError *cause = NULL;
     g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
     primary_retry_settings(self);
+    if (self->autostart_due && !primary_run_autostart(self, row, &cause))
+        return handle_failure(self, row, cause, error);
     if (self->preparing)
         return primary_run_preparation(self, &cause) ? CYCLE_DONE : handle_failure(self, row, cause, error);
     if (primary_is_unclear(self) && row->state != STATE_REPURPOSE && !primary_settle_planned(self, &cause))
@@ -557,6 +559,7 @@ primary_cycle(Primary *self, GError **error)
     g_autoptr(RelationshipSettings) settings = relationship_settings(self->relationship);
     if (row->state == STATE_WAITING_RESYNC && resync_is_held(self, row, settings, error))
         return CYCLE_HELD;
+    primary_tend_autostart(self, row);
     g_auto(GStrv) targets = primary_find_disks(self, row, settings, &cause);
     if (primary_awaits_import(row))
         self->agreed = false; /* whether it was imported is asked each time */

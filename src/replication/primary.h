@@ -67,8 +67,12 @@ void primary_unlock(Primary *self);
 void primary_leave_lock(Primary *self);
 /* Autostart is off while the VM may run elsewhere. */
 bool primary_hold_autostart(const ReplicationContext *context, const char *vm_uuid, GError **error);
-/* As it was before; what fails is logged. */
+/* As it was before, unless it is held for as long as the VM is protected; what fails is logged. */
 void primary_give_back_autostart(const ReplicationContext *context, const char *vm_uuid);
+/* In any case: the VM is not protected any more. */
+void primary_release_autostart(const ReplicationContext *context, const char *vm_uuid);
+/* At start, before members are loaded: VMs whose autostart is held are to be started, if the host was. */
+bool primary_note_boot(const ReplicationContext *context, GError **error);
 bool primary_forget_autostart(const ReplicationContext *context, const char *vm_uuid, GError **error);
 /* Sockets and pid file of the lock's storage daemon; (transfer full) */
 #define PRIMARY_LOCK_PREFIX "l-"

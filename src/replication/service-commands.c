@@ -419,7 +419,7 @@ leave_guest(Member *member, const StoreRelationship *row)
     if (member->primary != NULL ? !primary_leave(member->primary, &cause) : is_guest && !primary_forget(context, row->vm_uuid, &cause))
         log_warning("service", row->vm_name, "%s; continuing", cause->message);
     if (member->primary != NULL && row->index == 0)
-        primary_give_back_autostart(context, row->vm_uuid);
+        primary_release_autostart(context, row->vm_uuid);
 }
 
 static void

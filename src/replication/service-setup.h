@@ -18,6 +18,7 @@ typedef struct {
     const char *fence_command;      /* (nullable): must succeed before a VM starts after an unplanned failover */
     const char *fence_waived;       /* (nullable): names of VMs for which it is not asked, apart by ';' */
     unsigned    stale_action;       /* a StaleAction */
+    unsigned    autostart_wait_sec; /* how long a VM that starts with the host waits for its replica; 0: that is libvirt's business */
     GHashTable *network_map;        /* of VirtRebuild: networks of other hosts to those here */
     unsigned    workers;
     void      (*port_changed)(void *opaque, unsigned port); /* (nullable): the replica server listens there; 0: no longer */

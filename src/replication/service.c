@@ -555,6 +555,7 @@ fill_context(ReplicationService *self, const ServiceConfig *config, GError **err
     context->scratch_max_bytes = config->scratch_max_bytes;
     context->storage_reserve_bytes = config->storage_reserve_bytes;
     context->stale_action = config->stale_action;
+    context->autostart_wait_sec = config->autostart_wait_sec;
     context->test_backlog_bytes = config->test_backlog_bytes;
     context->qemu_user = g_strdup(config->qemu_user);
     context->serial_log_folder = g_strdup(config->serial_log_folder);
@@ -704,7 +705,8 @@ replication_service_start(const ServiceConfig *config, GError **error)
     if (!virt_release(self->context.virt, NULL, config->scratch_folder, &released))
         log_warning("service", NULL, "looking for left-over backup jobs: %s; continuing", released->message);
     virt_host_on_event(self->context.virt, on_virt_event, self); /* a VM that is started from here on is not missed */
-    if (!undo_unfinished(self, error) || !service_load_settings(self, error) || !load_members(self, error) ||
+    if (!undo_unfinished(self, error) || !service_load_settings(self, error) ||
+        !primary_note_boot(&self->context, error) || !load_members(self, error) ||
         !end_forgotten_locks(self, error)) {
         replication_service_stop(self);
         return NULL;

@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 """After an unplanned failover a VM starts only behind the administrator's fence, unless he waived it by name."""
 
+import contextlib
 import os
+import sqlite3
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -128,6 +130,59 @@ def test_a_cancel_without_the_replica_has_to_be_answered_for():
 
 def critical_twice(host, uuid):
     return host.vm(uuid).number("ReplicationHealth") == CRITICAL and "runs here and on" in host.health_issues(uuid)
+
+
+def host_starts(primary, uuid):
+    """The host of the primary loses its power and comes back."""
+    primary.stop()
+    if primary.qemu(uuid) is not None:
+        primary.kill_qemu(uuid)
+    with contextlib.closing(sqlite3.connect(os.path.join(primary.folder, "state", "state.db"))) as store:
+        assert store.execute("UPDATE value SET value = 'another' WHERE name = 'boot-id'").rowcount == 1
+        store.commit()
+    primary.start()
+
+
+def has_autostart(primary, uuid):
+    return "enable" in primary.virsh("dominfo", uuid).split("Autostart:")[1].split()[0]
+
+
+def test_a_failed_over_vm_does_not_start_with_its_host():
+    with hosts.replicating_pair(BUILD) as (primary, replica, guest):
+        uuid = guest.uuid
+
+        def runs():
+            return primary.vm(uuid).number("EnabledState") == hosts.POWER_ON
+        primary.stop()
+        primary.virsh("autostart", uuid)
+        primary.start()
+        replica.wait_replication(uuid, 2)
+        primary.stop()
+        assert not has_autostart(primary, uuid)
+        primary.start()
+        host_starts(primary, uuid)
+        hosts.wait_for(runs, "the VM to start with its host")
+        replica.wait_state(uuid, hosts.REPLICATING)
+
+        replica.failover(uuid)
+        host_starts(primary, uuid)
+        hosts.wait_for(lambda: any("is not started with the host" in line for line in primary.log_lines()), "a word of it")
+        assert not runs()
+        replica.revert(uuid)
+
+        replica.stop()
+        primary.configure("failover", autostart_wait=3)
+        host_starts(primary, uuid)
+        hosts.wait_for(lambda: "waits for its replica server" in primary.health_issues(uuid), "it to wait", 10)
+        hosts.wait_for(runs, "the VM to start all the same", 60)
+        primary.stop()
+        primary.configure("failover", autostart_wait=0)
+        primary.start()
+        replica.start()
+        primary.wait_state(uuid, hosts.REPLICATING)
+        replica.wait_replication(uuid, 2)
+        primary.stop()
+        assert has_autostart(primary, uuid)
 
 
 def test_two_copies():

@@ -123,6 +123,9 @@ def check_locked(host, uuid):
 
 def test_the_lock_holds_against_virsh_too():
     with hosts.replicating_pair(BUILD, libvirtd=True) as (primary, replica, guest):
+        primary.stop()
+        primary.configure("failover", autostart_wait=0)
+        primary.start()
         primary.virsh("autostart", guest.uuid)
         primary.power(guest.uuid, hosts.POWER_OFF)
         replica.stop()
