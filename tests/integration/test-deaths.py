@@ -16,7 +16,7 @@ from images import MIB, assert_same, differ, flat, replica_disks, scribble, wait
 from mortal import Mortal  # noqa: E402
 
 BUILD = sys.argv[1]
-IN_USE, INVALID_STATE, UNAVAILABLE = 32774, 32775, 32777
+INVALID_PARAMETER, IN_USE, INVALID_STATE, UNAVAILABLE = 32773, 32774, 32775, 32777
 PLANNED = 3
 RESUME, PREPARE, SUSPEND = 3, 4, 7
 SIZES = (16 * MIB, 16 * MIB)
@@ -57,8 +57,9 @@ def ask_until(host, uuid, states, ask):
     hosts.wait_for(reached, f"state {states} of {uuid}")
 
 
-def count(name, died):
-    print(f"# {name}: died at {[step for step, did in zip(STEPS, died, strict=True) if did]} of {STEPS}", flush=True)
+def count(name, died, steps=None):
+    tried = steps or STEPS
+    print(f"# {name}: died at {[step for step, did in zip(tried, died, strict=True) if did]} of {tried}", flush=True)
     assert any(died), f"{name}: it never died"
 
 
@@ -282,6 +283,90 @@ def test_enable_start_and_remove():
         primary.stop()
         for guest in guests:
             check_nothing_left(primary, guest)
+
+
+def entry(name, **more):
+    return hosts.EmbeddedInstance("Msvm_ReplicationAuthorizationSettingData", {"AllowedPrimaryHostSystem": name, **more})
+
+
+def entries(host):
+    """Name to trust group."""
+    return {found["AllowedPrimaryHostSystem"]: found["TrustGroup"] for found in host.api.enumerate("Msvm_ReplicationAuthorizationSettingData")}
+
+
+def settings_of(host, uuid):
+    return host.api.get(hosts.Epr("Msvm_ReplicationSettingData", {"InstanceID": f"Microsoft:{uuid.upper()}\\HVR\\0"}))
+
+
+def change_and_die(mortal, steps, name, call, value, new):
+    """Each time the daemon dies @value() is what it was or @new, and after the repeat it is @new. @call(want) asks for it."""
+    died = []
+    for step in steps:
+        before = value()
+        died.append(mortal.dies(step, lambda: call((0, hosts.JOB_STARTED))))
+        assert value() in (before, new), f"{name}: {value()}"
+        with contextlib.suppress(hosts.JobFailed):
+            call(NOT_NOW + (INVALID_PARAMETER, 0, hosts.JOB_STARTED))
+        hosts.wait_for(lambda: value() == new, f"{name}: {new}")
+        yield step
+    count(name, died, steps)
+
+
+def test_settings_and_entries():
+    steps = [1, 2, 3]
+    with mortal_pair() as (primary, replica, (guest,), mortals):
+        uuid = guest.uuid
+        replicate(primary, replica, uuid)
+        for step in change_and_die(mortals[replica], steps, "AddAuthorizationEntry", lambda want: replica.call(
+                "AddAuthorizationEntry", want, AuthorizationEntry=entry("other", TrustGroup="a", ReplicaStorageLocation=replica.storage)),
+                lambda: entries(replica).get("other"), "a"):
+            if step != steps[-1]:
+                replica.call("RemoveAuthorizationEntry", AllowedPrimaryHostSystem="other")
+        for step in change_and_die(mortals[replica], steps, "ModifyAuthorizationEntry", lambda want: replica.call(
+                "ModifyAuthorizationEntry", want, AuthorizationEntry=entry("other", TrustGroup="b")),
+                lambda: entries(replica).get("other"), "b"):
+            replica.call("ModifyAuthorizationEntry", AuthorizationEntry=entry("other", TrustGroup="a"))
+        for _ in change_and_die(mortals[replica], steps, "RemoveAuthorizationEntry", lambda want: replica.call(
+                "RemoveAuthorizationEntry", want, AllowedPrimaryHostSystem="other"), lambda: entries(replica).get("other"), None):
+            replica.allow("other")
+        replica.allow("q")
+        replica.call("RemoveAuthorizationEntry", AllowedPrimaryHostSystem="other")
+        for _ in change_and_die(mortals[replica], steps, "SetAuthorizationEntry", lambda want: replica.call(
+                "SetAuthorizationEntry", want, ComputerSystem=replica.vm_epr(uuid), AuthorizationEntry=entry("p")),
+                lambda: entries(replica).get("q"), "test"):
+            pass
+
+        def monitoring():
+            return replica.api.enumerate("Msvm_ReplicationServiceSettingData")[0].number("MonitoringInterval")
+
+        def set_monitoring(seconds, want=(0, hosts.JOB_STARTED)):
+            found = replica.api.enumerate("Msvm_ReplicationServiceSettingData")[0]
+            replica.call("ModifyServiceSettings", want, SettingData=hosts.EmbeddedInstance("Msvm_ReplicationServiceSettingData", {
+                "InstanceID": found["InstanceID"], "MonitoringInterval": seconds}))
+        for _ in change_and_die(mortals[replica], steps, "ModifyServiceSettings", lambda want: set_monitoring(7200, want), monitoring, 7200):
+            set_monitoring(3600)
+
+        def modify(history, want=(0, hosts.JOB_STARTED)):
+            primary.call("ModifyReplicationSettings", want, ComputerSystem=primary.vm_epr(uuid), ReplicationSettingData=hosts.EmbeddedInstance(
+                "Msvm_ReplicationSettingData", {"InstanceID": f"Microsoft:{uuid.upper()}\\HVR\\0", "RecoveryHistory": history}))
+        for _ in change_and_die(mortals[primary], steps, "ModifyReplicationSettings", lambda want: modify(9, want),
+                                lambda: settings_of(primary, uuid).number("RecoveryHistory"), 9):
+            hosts.wait_for(lambda: settings_of(replica, uuid).number("RecoveryHistory") == 9, "the replica to be told", 60)
+            modify(4)
+
+        scribble(primary.disk_paths())
+        wait_received(primary, replica, uuid)
+        resynced = []
+        for step in STEPS:
+            primary.change_state(uuid, SUSPEND)
+            scribble(primary.disk_paths())
+            resynced.append(mortals[primary].dies(step, lambda: primary.call(
+                "Resynchronize", ComputerSystem=primary.vm_epr(uuid), StartTime=None)))
+            if primary.state(uuid) == hosts.SUSPENDED:
+                primary.call("Resynchronize", ComputerSystem=primary.vm_epr(uuid), StartTime=None)
+            primary.wait_state(uuid, hosts.REPLICATING)
+            wait_received(primary, replica, uuid)
+        count("Resynchronize", resynced)
 
 
 if __name__ == "__main__":
