@@ -9,7 +9,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import hosts  # noqa: E402
 import tap  # noqa: E402
-from images import MIB, differ, scribble, wait_received  # noqa: E402
+from images import MIB, differ, resize, scribble, wait_received  # noqa: E402
 from mortal import Mortal  # noqa: E402
 
 BUILD = sys.argv[1]
@@ -211,11 +211,22 @@ def test_deaths_of_the_one_in_the_middle():
         ask_until(second, uuid, hosts.READY, 1, lambda: extend(second, uuid, third))
         mortal.dies(STEPS[0], lambda: second.start_replication(uuid))
         ask_until(second, uuid, hosts.REPLICATING, 1, lambda: second.start_replication(uuid))
-        for step in STEPS:
+        for turn, step in enumerate(STEPS):
             scribble(first.disk_paths())
             begin_to_die(mortal, step)
+            resize(first.disk_paths()[0], (20 + turn) * MIB)
             scribble(first.disk_paths())
             hosts.wait_for(lambda: differ(replica_images(third, uuid), first.disk_paths()) is None, "the third host to have all", 60)
+
+        second.stop()  # what is to be sent on is damaged: both sides are compared
+        journal = os.path.join(second.storage, uuid, "extended")
+        for name in os.listdir(journal):
+            with open(os.path.join(journal, name), "ab") as file:
+                file.write(b"x")
+        scribble(first.disk_paths())
+        second.start()
+        hosts.wait_for(lambda: differ(replica_images(third, uuid), first.disk_paths()) is None, "the third host to have all", 60)
+        assert any("both sides are compared" in line for line in second.log_lines())
 
         scribble(first.disk_paths())
         wait_received(first, second, uuid)
