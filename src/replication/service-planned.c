@@ -105,6 +105,31 @@ forget_planned(Member *member, GError **error)
     return relationship_edit_end(member->relationship, row, error);
 }
 
+/* A suspension outlives a role that is given up and taken back. */
+static char *
+suspended_key(Member *member)
+{
+    return g_strconcat("suspended-before:", relationship_vm(member->relationship), NULL);
+}
+
+static bool
+note_suspended(Member *member, GError **error)
+{
+    g_autofree char *key = suspended_key(member);
+    bool suspended = relationship_state(member->relationship) == STATE_SUSPENDED;
+    return store_value_set(member->service->context.store, key, suspended ? "1" : NULL, error);
+}
+
+static bool
+take_back_role(Member *member, GError **error)
+{
+    g_autofree char *key = suspended_key(member), *noted = store_value(member->service->context.store, key, NULL);
+    bool given_up = relationship_state(member->relationship) == STATE_REPURPOSE;
+    if (!relationship_move(member->relationship, OPERATION_RESUME, error))
+        return false;
+    return !given_up || g_strcmp0(noted, "1") != 0 || relationship_move(member->relationship, OPERATION_SUSPEND, error);
+}
+
 bool
 service_cancel_prepared(Member *member, const Caller *caller, GError **error)
 {
@@ -113,7 +138,7 @@ service_cancel_prepared(Member *member, const Caller *caller, GError **error)
         return false;
     GError *cause = NULL;
     bool good = ask_replica(member, &cause) && primary_clear_planned(member->primary, &cause) && forget_planned(member, &cause) &&
-                relationship_move(member->relationship, OPERATION_RESUME, &cause);
+                take_back_role(member, &cause);
     if (good && relationship_index(member->relationship) > 0) {
         log_notice("service", relationship_vm(member->relationship), "the planned failover to the third host is cancelled by %s", caller->user);
     } else if (good) {
@@ -140,7 +165,7 @@ service_give_up_role(Member *member, const Caller *caller, GError **error)
         return false;
     GError *cause = NULL;
     bool good = check_off(member, what, &domain, &cause) && primary_lock(member->primary, &cause) &&
-                primary_hold_autostart(&member->service->context, domain->uuid, &cause) &&
+                primary_hold_autostart(&member->service->context, domain->uuid, &cause) && note_suspended(member, &cause) &&
                 relationship_move(member->relationship, OPERATION_GIVE_UP_ROLE, &cause);
     if (good) {
         g_autoptr(GError) ended = g_error_new_literal(REPLICATION_ERROR, REPLICATION_ERROR_INVALID_STATE, "the VM gives up its role");

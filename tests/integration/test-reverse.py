@@ -78,6 +78,12 @@ def test_prepared_survives_a_restart():
         assert primary.state(uuid) == hosts.PREPARED
         primary.power(uuid, hosts.POWER_ON, want=INVALID_STATE)
         primary.change_state(uuid, RESUME)
+        primary.change_state(uuid, SUSPEND)  # that outlives a role that is given up and taken back
+        primary.change_state(uuid, AS_REPLICA)
+        assert primary.state(uuid) == REPURPOSE
+        primary.change_state(uuid, RESUME)
+        assert primary.state(uuid) == hosts.SUSPENDED
+        primary.change_state(uuid, RESUME)
         primary.power(uuid, hosts.POWER_ON)
         replica.wait_replication(uuid, 2)
 
