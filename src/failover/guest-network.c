@@ -273,7 +273,8 @@ note(const Guest *self, bool todo)
                     error->message);
 }
 
-static void
+/* False: the guest does not have them. */
+static bool
 run(const Guest *self, GPtrArray *adapters)
 {
     g_autofree char *what = g_strdup_printf("Setting the network addresses in the guest of '%s'", self->name);
@@ -287,7 +288,7 @@ run(const Guest *self, GPtrArray *adapters)
         note(self, false);
         log_notice("guest", self->name, "its guest has the network addresses that were set for a failover");
         job_end(job, NULL);
-        return;
+        return true;
     }
     if (cause == NULL || !goes_on(self)) {
         g_clear_error(&cause);
@@ -300,6 +301,7 @@ run(const Guest *self, GPtrArray *adapters)
                 "its guest does not have the network addresses that were set for a failover: %s; trying again when it is "
                 "started next", error->message);
     job_end(job, error);
+    return false;
 }
 
 /* One text of all that is to be set; (transfer full) */
@@ -326,22 +328,36 @@ look_once(const Guest *self, char **before)
         log_warning("guest", self->name, "what addresses its guest gets cannot be read: %s", error->message);
     if (adapters == NULL)
         return;
-    if (g_strcmp0(now, *before) == 0 || adapters->len == 0)
-        note(self, false); /* the guest has them, or keeps what it has */
+    bool has = g_strcmp0(now, *before) == 0 || adapters->len == 0; /* the guest has them, or keeps what it has */
+    if (has)
+        note(self, false);
     else
-        run(self, adapters);
+        has = run(self, adapters);
     g_free(*before);
-    *before = g_steal_pointer(&now);
+    *before = has ? g_steal_pointer(&now) : NULL;
 }
 
 /* ANOTHER: somebody asked while we were at it, maybe for other addresses, and what he noted we may have taken for
  * ours. */
 #define ANOTHER(which) ((guint)(which) << 8)
 
-static bool
+static void
 take_another(guint *guests, GuestTodo which)
 {
-    return (g_atomic_int_and(guests, ~ANOTHER(which)) & ANOTHER(which)) != 0;
+    g_atomic_int_and(guests, ~ANOTHER(which));
+}
+
+/* Unless somebody asked in the last moment. */
+static bool
+leave(guint *guests, GuestTodo which)
+{
+    for (;;) {
+        guint seen = (guint)g_atomic_int_get(guests);
+        if ((seen & ANOTHER(which)) != 0)
+            return false;
+        if (g_atomic_int_compare_and_exchange(guests, seen, seen & ~(guint)which))
+            return true;
+    }
 }
 
 static void
@@ -351,11 +367,15 @@ look_after(ReplicationService *service, void *data)
     g_autofree char *before = NULL;
     guint *guests = (guint *)&self->member->guests;
     look_once(self, &before);
-    while (take_another(guests, self->which) && !service_is_stopping(service)) {
+    while (!leave(guests, self->which)) {
+        if (service_is_stopping(service)) {
+            g_atomic_int_and(guests, ~(guint)self->which);
+            return;
+        }
+        take_another(guests, self->which);
         note(self, true);
         look_once(self, &before);
     }
-    g_atomic_int_and(guests, ~(guint)self->which);
 }
 
 static void

@@ -196,10 +196,15 @@ op_keep_role(void *opaque, const LinkPeer *peer, const char *vm_uuid, LinkPositi
         return false;
     g_autoptr(GError) refused = NULL;
     bool good = false;
-    if (service_check_not_prepared(member, &refused))
+    bool barred = replica_bar_receiving(member->replica);
+    if (!barred)
+        g_set_error_literal(error, LINK_ERROR, LINK_ERROR_STATE, "the last log is just being taken; try again");
+    else if (service_check_not_prepared(member, &refused))
         good = take_kept_role(member, error);
     else
         g_set_error_literal(error, LINK_ERROR, LINK_ERROR_STATE, refused->message);
+    if (barred)
+        replica_allow_receiving(member->replica);
     relationship_end_operation(member->relationship);
     service_wake_member(member);
     if (good)

@@ -118,6 +118,12 @@ settle(Primary *self, GError **error)
     return !self->autostart_due;
 }
 
+bool
+primary_drop_autostart(Primary *self, GError **error)
+{
+    return !self->autostart_due || settle(self, error);
+}
+
 static bool
 start(Primary *self, const StoreRelationship *row, GError **error)
 {
@@ -145,7 +151,12 @@ start_or_wait(Primary *self, const StoreRelationship *row, GError *cause, GError
 bool
 primary_run_autostart(Primary *self, const StoreRelationship *row, GError **error)
 {
-    g_autoptr(VirtDomain) domain = virt_host_find(self->context->virt, row->vm_uuid, NULL);
+    g_autoptr(GError) unknown = NULL;
+    g_autoptr(VirtDomain) domain = virt_host_find(self->context->virt, row->vm_uuid, &unknown);
+    if (domain == NULL && !g_error_matches(unknown, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN)) {
+        g_propagate_error(error, g_steal_pointer(&unknown));
+        return false;
+    }
     bool off = domain != NULL && (domain->state == VIRT_OFF || domain->state == VIRT_SAVED || domain->state == VIRT_CRASHED);
     if (!off || row->state == STATE_PREPARED || row->state == STATE_REPURPOSE)
         return settle(self, error);

@@ -2,6 +2,7 @@
 #include "replication/primary-private.h"
 
 #include "replication/plan.h"
+#include "replication/sent-parts.h"
 #include "util/durable.h"
 #include "util/log.h"
 
@@ -296,12 +297,20 @@ finish_pass(Pass *pass, const char *checkpoint, const char *token, GError **erro
     return primary_is_exporting(pass->row) ? close_export(pass, error) : close_copy(pass, token, error);
 }
 
+/* Of a VM that is off: an image that is put back later would not tell of it. */
+static bool
+note_sent(Pass *pass, GError **error)
+{
+    return moment_made_checkpoint(pass->moment) ||
+           sent_parts_note(pass->primary->context, pass->row->vm_uuid, pass->plan->checkpoint, pass->moment, error);
+}
+
 static bool
 run_pass_with(Pass *pass, char *const *targets, GError **error)
 {
     Primary *self = pass->primary;
     g_autofree char *checkpoint = NULL;
-    if (!open_pass(pass, targets, &checkpoint, error) || !add_dirty(pass, error))
+    if (!open_pass(pass, targets, &checkpoint, error) || !add_dirty(pass, error) || !note_sent(pass, error))
         return false;
     g_autofree char *token = primary_pass_token(pass->row, pass->plan->pass + 1);
     Sending sending = { 0 };

@@ -101,8 +101,24 @@ static void
 load_unclear(Primary *self)
 {
     g_autofree char *key = unclear_key(relationship_vm(self->relationship), relationship_index(self->relationship));
-    g_autofree char *noted = store_value(self->context->store, key, NULL);
-    g_atomic_int_set(&self->unclear, noted != NULL && noted[0] != '\0');
+    g_autoptr(GError) error = NULL;
+    g_autofree char *noted = store_value(self->context->store, key, &error);
+    g_atomic_int_set(&self->unclear, error != NULL || (noted != NULL && noted[0] != '\0'));
+}
+
+/* What broke it off was the end of the daemon, or of the host: the VM is locked again, by the cycle where that fails now, unless it runs. */
+static bool
+recover_unclear(Primary *self, GError **error)
+{
+    g_autoptr(GError) cause = NULL;
+    bool locked = primary_lock(self, &cause);
+    if (!locked && g_error_matches(cause, DISK_ERROR, DISK_ERROR_LOCKED))
+        return true;
+    if (!relationship_move(self->relationship, OPERATION_PREPARE, error))
+        return false;
+    if (!locked)
+        g_propagate_error(error, g_steal_pointer(&cause));
+    return locked;
 }
 
 bool
@@ -111,9 +127,8 @@ primary_recover(Primary *self, GError **error)
     ReplicationState state = relationship_state(self->relationship);
     load_unclear(self);
     primary_load_autostart(self);
-    if (state == STATE_REPLICATING && primary_is_unclear(self) && primary_lock(self, NULL) &&
-        relationship_move(self->relationship, OPERATION_PREPARE, NULL))
-        return true;
+    if (state == STATE_REPLICATING && primary_is_unclear(self))
+        return recover_unclear(self, error);
     if (self->upstream != NULL)
         return true;
     if (state == STATE_PREPARED || state == STATE_REPURPOSE)

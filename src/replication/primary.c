@@ -545,7 +545,7 @@ primary_cycle(Primary *self, GError **error)
     GError *cause = NULL;
     g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
     primary_retry_settings(self);
-    if (self->autostart_due && !primary_run_autostart(self, row, &cause))
+    if (self->autostart_due && !primary_is_unclear(self) && !primary_run_autostart(self, row, &cause))
         return handle_failure(self, row, cause, error);
     if (self->preparing)
         return primary_run_preparation(self, &cause) ? CYCLE_DONE : handle_failure(self, row, cause, error);

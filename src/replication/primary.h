@@ -71,6 +71,8 @@ bool primary_hold_autostart(const ReplicationContext *context, const char *vm_uu
 void primary_give_back_autostart(const ReplicationContext *context, const char *vm_uuid);
 /* In any case: the VM is not protected any more. */
 void primary_release_autostart(const ReplicationContext *context, const char *vm_uuid);
+/* It is not started with its host any more: somebody wants it off. By the operation that does. */
+bool primary_drop_autostart(Primary *self, GError **error);
 /* At start, before members are loaded: VMs whose autostart is held are to be started, if the host was. */
 bool primary_note_boot(const ReplicationContext *context, GError **error);
 bool primary_forget_autostart(const ReplicationContext *context, const char *vm_uuid, GError **error);

@@ -585,18 +585,18 @@ receive_stream(Replica *self, ChangeLogSource log, const LinkStream *stream, con
 }
 
 /* One stream at a time. */
-static bool
-begin_stream(Replica *self)
+bool
+replica_bar_receiving(Replica *self)
 {
     g_mutex_lock(&self->receive_lock);
     bool good = !self->receiving;
-    self->receiving = true;
+    self->receiving = true; /* the one who is there has set it already */
     g_mutex_unlock(&self->receive_lock);
     return good;
 }
 
-static void
-end_stream(Replica *self)
+void
+replica_allow_receiving(Replica *self)
 {
     g_mutex_lock(&self->receive_lock);
     self->receiving = false;
@@ -607,10 +607,10 @@ bool
 replica_receive(Replica *self, ChangeLogSource log, const LinkStream *stream, const ReplicaLimits *limits,
                 LinkPosition *ret_position, GError **error)
 {
-    if (!begin_stream(self))
+    if (!replica_bar_receiving(self))
         return refuse(error, LINK_ERROR_STATE, "another log of this VM is being received");
     bool good = receive_stream(self, log, stream, limits, error);
-    end_stream(self);
+    replica_allow_receiving(self);
     if (good)
         replica_position(self, ret_position);
     return good;

@@ -78,6 +78,9 @@ bool replica_receive(Replica *self, ChangeLogSource log, const LinkStream *strea
                      LinkPosition *ret_position, GError **error);
 bool replica_hashes(Replica *self, const char *disk, uint64_t offset, uint64_t length, GByteArray *hashes, GError **error);
 void replica_position(Replica *self, LinkPosition *ret_position);
+/* No log comes in until it is allowed again; false when one does just now, which may be noted at any moment. */
+bool replica_bar_receiving(Replica *self);
+void replica_allow_receiving(Replica *self);
 
 /* Now and then: drops what is kept of a broken log whose sender surely has given it up. */
 void replica_drop_stale(Replica *self);

@@ -8,6 +8,7 @@
 #include "util/log.h"
 
 #include <string.h>
+#include <unistd.h>
 
 /* @ret_base: the image below @disk when that is an overlay of ours on it, and nothing is below that; (transfer full)(nullable) */
 static bool
@@ -22,7 +23,8 @@ find_base(const VirtDisk *disk, char **ret_base, GError **error)
         return true;
     if (!image_info(overlay, "qcow2", true, &above, error) || !image_info(base, "qcow2", true, &below, error))
         return false;
-    if (g_strcmp0(above->backing_path, base) == 0 && below->backing_path == NULL && below->n_snapshots == 0)
+    if (g_strcmp0(above->backing_path, base) == 0 && below->backing_path == NULL && below->n_snapshots == 0 &&
+        above->n_snapshots == 0)
         *ret_base = g_steal_pointer(&base);
     return true;
 }
@@ -33,7 +35,13 @@ fold(ReplicationService *self, const StoreRelationship *row, const VirtDisk *dis
     if (!image_commit(disk->path, base, NULL, error) ||
         !virt_host_set_disk_path(self->context.virt, row->vm_uuid, disk->target, base, error))
         return false;
+    /* Started just before, it writes to the overlay. */
+    if (!seed_check_off(self, row, error)) {
+        virt_host_set_disk_path(self->context.virt, row->vm_uuid, disk->target, disk->path, NULL);
+        return false;
+    }
     log_notice("seed", row->vm_name, "its disk '%s' is '%s' now, with what the overlay '%s' held", disk->target, base, disk->path);
+    sync(); /* libvirt does not see to it that what it defines survives a loss of power */
     return durable_unlink(disk->path, error);
 }
 

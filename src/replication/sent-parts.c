@@ -19,7 +19,8 @@ load(const ReplicationContext *context, const char *vm_uuid, const char *checkpo
     g_autoptr(Plan) sent = plan_load(path, &cause);
     *ret_sent = NULL;
     if (cause != NULL) {
-        g_propagate_error(error, g_steal_pointer(&cause));
+        if (durable_unlink(path, error))
+            g_set_error(error, VIRT_ERROR, VIRT_ERROR_BITMAP_LOST, "what was sent while the VM was off is not known: %s", cause->message);
         return false;
     }
     if (sent != NULL && g_strcmp0(sent->checkpoint, checkpoint) == 0)

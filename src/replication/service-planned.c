@@ -44,7 +44,7 @@ prepare_vm(Member *member, GError **error)
     g_autoptr(VirtDomain) domain = NULL;
     if (relationship_index(member->relationship) > 0)
         return service_check_extended_planned(member, error);
-    return check_off(member, operation_name(OPERATION_PREPARE), &domain, error) &&
+    return check_off(member, operation_name(OPERATION_PREPARE), &domain, error) && primary_drop_autostart(member->primary, error) &&
            primary_hold_autostart(&member->service->context, domain->uuid, error);
 }
 
@@ -164,7 +164,8 @@ service_give_up_role(Member *member, const Caller *caller, GError **error)
     if (!can_move(member, OPERATION_GIVE_UP_ROLE, error) || !relationship_begin_operation(member->relationship, what, error))
         return false;
     GError *cause = NULL;
-    bool good = check_off(member, what, &domain, &cause) && primary_lock(member->primary, &cause) &&
+    bool good = check_off(member, what, &domain, &cause) && primary_drop_autostart(member->primary, &cause) &&
+                primary_lock(member->primary, &cause) &&
                 primary_hold_autostart(&member->service->context, domain->uuid, &cause) && note_suspended(member, &cause) &&
                 relationship_move(member->relationship, OPERATION_GIVE_UP_ROLE, &cause);
     if (good) {

@@ -29,7 +29,7 @@ check_may_start(Member *member, GError **error)
     if (replication_mode_is_replica(row->mode) && row->state != STATE_RECOVERED && row->state != STATE_COMMITTED)
         return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
                                   "VM '%s' is a replica and locked against starting; fail over to it first", row->vm_name);
-    if (service_is_locked(member))
+    if (service_is_locked(member) || (member->primary != NULL && primary_is_unclear(member->primary)))
         return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
                                   "VM '%s' is prepared for a planned failover and locked against starting; cancel that first",
                                   row->vm_name);

@@ -76,6 +76,18 @@ service_await_primary(ReplicationService *self, const Caller *caller, const Virt
 
 /* ---- and back ---- */
 
+/* Is it defined as the replica? False with @error when that cannot be seen. */
+static bool
+is_on_overlays(ReplicationService *self, const StoreRelationship *row, bool *ret_is, GError **error)
+{
+    g_auto(GStrv) ids = replica_folder_disks(row->folder, error);
+    g_autoptr(GPtrArray) disks = ids != NULL ? virt_host_disks(self->context.virt, row->vm_uuid, error) : NULL;
+    if (disks == NULL)
+        return false;
+    *ret_is = replica_is_on_overlays(&self->context, row);
+    return true;
+}
+
 /* Also when the definition in its place was not to libvirt's taste, and it has none. */
 static bool
 give_definition_back(ReplicationService *self, const StoreRelationship *row, GError **error)
@@ -88,11 +100,13 @@ give_definition_back(ReplicationService *self, const StoreRelationship *row, GEr
         g_propagate_error(error, g_steal_pointer(&cause));
         return false;
     }
-    if (domain != NULL && !replica_is_on_overlays(&self->context, row))
-        return true;
-    return g_file_get_contents(path, &xml, NULL, error) &&
-           (domain == NULL || virt_host_displace(self->context.virt, row->vm_uuid, error)) &&
-           virt_host_define(self->context.virt, xml, error) &&
+    bool there = domain != NULL;
+    if (there && !is_on_overlays(self, row, &there, error))
+        return false;
+    bool own = domain != NULL && !there;
+    return (own || (g_file_get_contents(path, &xml, NULL, error) &&
+                    (domain == NULL || virt_host_displace(self->context.virt, row->vm_uuid, error)) &&
+                    virt_host_define(self->context.virt, xml, error))) &&
            (autostart == NULL || virt_host_set_autostart(self->context.virt, row->vm_uuid, true, error));
 }
 
