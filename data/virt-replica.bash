@@ -11,7 +11,7 @@ _virt_replica_options() {
     jobs) echo --json --wait ;;
     statistics) echo --json --extended --reset ;;
     enable) echo --to --port --interval --history --journal --consistent --resync --disks --no-compression --detach ;;
-    modify) echo --extended --to --port --interval --history --journal --consistent --resync --detach ;;
+    modify) echo --extended --to --port --interval --history --journal --consistent --resync --include --exclude --detach ;;
     start-initial) echo --seeded --export --at --detach ;;
     suspend | resume | cancel | remove | prepare) echo --extended --detach ;;
     import-initial | revert | commit | continue | as-replica | start | test-end) echo --detach ;;

@@ -15,6 +15,8 @@
 #define STATE_PREPARED        4
 #define STATE_SUSPENDED       7
 #define STATE_RESYNCHRONIZING 10
+#define STATE_DISK_UPDATE          15
+#define STATE_DISK_UPDATE_CRITICAL 16
 /* Requests that lead elsewhere than their number says */
 #define CANCEL_INITIAL 1
 #define CANCEL_RESYNC  9
@@ -287,12 +289,26 @@ bool
 command_resume(Session *session, const CommandLine *line, GError **error)
 {
     g_autoptr(SessionVm) vm = find_related(session, line, error);
+    g_autoptr(WsmanInstance) relationship = vm != NULL ? session_relationship(session, vm, error) : NULL;
 
-    return vm != NULL && change_replication_state(session, line, vm, STATE_REPLICATING, "Resuming replication of",
-                                                  "Only replication that is suspended or critical can be resumed", "resumed", error);
+    if (relationship == NULL)
+        return false;
+    if (wsman_instance_number(relationship, "ReplicationState", 0) == STATE_DISK_UPDATE_CRITICAL)
+        return change_replication_state(session, line, vm, STATE_DISK_UPDATE, "Changing the disks of",
+                                        "Only a change of disks that has failed can be tried again", "replicating with the new disks", error);
+    return change_replication_state(session, line, vm, STATE_REPLICATING, "Resuming replication of",
+                                    "Only replication that is suspended or critical can be resumed", "resumed", error);
 }
 
-/* The state says which of the two copies it is. */
+static bool
+is_changing_disks(const WsmanInstance *relationship)
+{
+    uint64_t state = wsman_instance_number(relationship, "ReplicationState", 0);
+
+    return state == STATE_DISK_UPDATE || state == STATE_DISK_UPDATE_CRITICAL;
+}
+
+/* The state says what is under way. */
 bool
 command_cancel(Session *session, const CommandLine *line, GError **error)
 {
@@ -305,6 +321,10 @@ command_cancel(Session *session, const CommandLine *line, GError **error)
         return change_replication_state(session, line, vm, CANCEL_RESYNC, "Cancelling the resynchronization of",
                                         "Only a resynchronization that runs can be cancelled",
                                         "waiting for a resynchronization; 'virt-replica resync' starts it again", error);
+    if (is_changing_disks(relationship))
+        return change_replication_state(session, line, vm, STATE_REPLICATING, "Cancelling the change of the disks of",
+                                        "Only a change of disks under way, or one that has failed, can be cancelled",
+                                        "replicating with the disks of before", error);
     return change_replication_state(session, line, vm, CANCEL_INITIAL, "Cancelling the first copy of",
                                     "Only a copy under way can be cancelled, on the primary",
                                     "ready for its first copy; 'virt-replica start-initial' starts it again", error);

@@ -41,6 +41,8 @@ static const CommandOption modify_options[] = {
     { "journal", 0, "DURATION", "keep every replication of that long as a point: 30m, 4h; 0 for none" },
     { "consistent", 0, "DURATION", "make an application-consistent point that often: 30m, 4h; 0 for none" },
     { "resync", 0, "WHEN", "resynchronize by itself: auto, manual, or hours such as 22:00-06:00" },
+    { "include", 0, "LIST", "replicate these disks, too: vdb,vdc" },
+    { "exclude", 0, "LIST", "do not replicate these disks any more" },
     { NULL },
 };
 
@@ -154,9 +156,9 @@ static const Command table[] = {
       WORKING, command_import_initial },
     { "suspend", "VM", 1, 1, "Suspend replication.",
       OPTIONS(extended_options, detach_options), command_suspend },
-    { "resume", "VM", 1, 1, "Resume replication that is suspended or critical.",
+    { "resume", "VM", 1, 1, "Resume replication that is suspended or critical, or try a failed change of disks again.",
       OPTIONS(extended_options, detach_options), command_resume },
-    { "cancel", "VM", 1, 1, "Cancel the first copy, or the resynchronization, under way.",
+    { "cancel", "VM", 1, 1, "Cancel the first copy, the resynchronization or the change of disks under way.",
       OPTIONS(extended_options, detach_options), command_cancel },
     { "resync", "VM", 1, 1, "Compare both sides and send what differs; recovery points stay.", OPTIONS(copy_options, detach_options),
       command_resync },

@@ -178,6 +178,40 @@ set_disks(WsmanEmbedded *settings, const char *vm, const char *list)
         wsman_embedded_set_array(settings, "IncludedDisks", "string", (const char *const *)disks);
 }
 
+/* The target in an InstanceID, or in the object path that has it; (transfer full) */
+static char *
+target_of_disk(const char *text)
+{
+    const char *start = strrchr(text, '\\');
+
+    start = start != NULL ? start + 1 : text;
+    return g_strndup(start, strcspn(start, "\""));
+}
+
+/* The disks that replicate now, without those in @excluded and with those in @included (both nullable); (transfer full) a list with commas */
+static char *
+changed_disks(const WsmanInstance *current, const char *included, const char *excluded)
+{
+    const GPtrArray *now = wsman_instance_values(current, "IncludedDisks");
+    g_auto(GStrv) in = g_strsplit(included != NULL ? included : "", ",", -1), out = g_strsplit(excluded != NULL ? excluded : "", ",", -1);
+    g_autoptr(GPtrArray) targets = g_ptr_array_new_with_free_func(g_free);
+
+    for (char **disk = out; *disk != NULL; disk++)
+        g_strstrip(*disk);
+    for (guint i = 0; now != NULL && i < now->len; i++) {
+        g_autofree char *target = target_of_disk(now->pdata[i]);
+
+        if (!g_strv_contains((const char *const *)out, target))
+            g_ptr_array_add(targets, g_steal_pointer(&target));
+    }
+    for (char **disk = in; *disk != NULL; disk++) {
+        if (*g_strstrip(*disk) != '\0' && !g_ptr_array_find_with_equal_func(targets, *disk, g_str_equal, NULL))
+            g_ptr_array_add(targets, g_strdup(*disk));
+    }
+    g_ptr_array_add(targets, NULL);
+    return g_strjoinv(",", (char **)targets->pdata);
+}
+
 static WsmanEmbedded *
 copy_writable(const WsmanInstance *current)
 {
@@ -265,7 +299,7 @@ settings_interval(const WsmanInstance *settings)
 bool
 settings_check_changes(const CommandLine *line, GError **error)
 {
-    static const char *const options[] = { "to", "port", "interval", "history", "journal", "consistent", "resync" };
+    static const char *const options[] = { "to", "port", "interval", "history", "journal", "consistent", "resync", "include", "exclude" };
     Numbers numbers;
     Resync resync;
     bool any = false;
@@ -310,5 +344,10 @@ settings_changes(const WsmanInstance *current, const CommandLine *line, GError *
     if (command_line_value(line, "consistent") != NULL && numbers.consistent_sec == 0)
         set_number(settings, "ApplicationConsistentSnapshotInterval", 0); /* it would count otherwise */
     set_resync(settings, &resync);
+    if (command_line_value(line, "include") != NULL || command_line_value(line, "exclude") != NULL) {
+        g_autofree char *disks = changed_disks(current, command_line_value(line, "include"), command_line_value(line, "exclude"));
+
+        set_disks(settings, wsman_instance_text(current, "VirtualSystemIdentifier"), disks);
+    }
     return settings;
 }

@@ -195,10 +195,17 @@ test_changes(void)
         { "v --consistent 1h", "<VALUE>interval=5;journal=14400s;consistent=3600s<", "RecoveryHistory" },
         { "v --consistent 0", "NAME=\"ApplicationConsistentSnapshotInterval\" TYPE=\"uint16\"><VALUE>0<", "consistent=" },
         { "v --resync auto", "NAME=\"AutoResynchronizeEnabled\" TYPE=\"boolean\"><VALUE>TRUE<", "RecoveryHistory" },
+        { "v --include vdc", "<VALUE>Microsoft:V\\vda</VALUE><VALUE>Microsoft:V\\vdb</VALUE><VALUE>Microsoft:V\\vdc</VALUE>", "RecoveryHistory" },
+        { "v --include vdb,vdc --exclude vda", "<VALUE>Microsoft:V\\vdb</VALUE><VALUE>Microsoft:V\\vdc</VALUE>", "vda" },
+        { "v --exclude vdb", "<VALUE>Microsoft:V\\vda</VALUE>", "vdb" },
+        { "v --history 1", "RecoveryHistory", "IncludedDisks" },
         { "v --to hostc --port 99", "NAME=\"RecoveryServerPortNumber\" TYPE=\"uint16\"><VALUE>99<", "AutoResynchronize" },
     };
     g_autoptr(WsmanInstance) current = instance_new("<InstanceID>Microsoft:u\\HVR\\0</InstanceID><ReplicationInterval>30</ReplicationInterval>"
-                                                    "<AdditionalSettings>interval=5;journal=4h</AdditionalSettings>");
+                                                    "<AdditionalSettings>interval=5;journal=4h</AdditionalSettings>"
+                                                    "<VirtualSystemIdentifier>V</VirtualSystemIdentifier>"
+                                                    "<IncludedDisks>A.InstanceID=\"Microsoft:V\\vda\"</IncludedDisks>"
+                                                    "<IncludedDisks>A.InstanceID=\"Microsoft:V\\vdb\"</IncludedDisks>");
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_auto(GStrv) argv = g_strsplit(cases[i].words, " ", -1);

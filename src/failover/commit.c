@@ -52,7 +52,8 @@ static bool
 check_disks(Member *member, const StoreRelationship *row, GError **error)
 {
     g_autoptr(GPtrArray) disks = virt_host_disks(member->service->context.virt, row->vm_uuid, error);
-    g_auto(GStrv) ids = disks != NULL ? replica_folder_disks(row->folder, error) : NULL;
+    g_autofree char *blobs = replica_failover_blob_folder(row->folder);
+    g_auto(GStrv) ids = disks != NULL ? replica_set_of_state(row, blobs, error) : NULL;
     for (char **id = ids; id != NULL && *id != NULL; id++) {
         if (place_of(row, disks, *id) == DISK_ELSEWHERE)
             return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
@@ -165,7 +166,8 @@ commit_disk(Member *member, const StoreRelationship *row, const char *id, Progre
 static bool
 commit_disks(Member *member, const StoreRelationship *row, Job *job, GError **error)
 {
-    g_auto(GStrv) ids = replica_folder_disks(row->folder, error);
+    g_autofree char *blobs = replica_failover_blob_folder(row->folder);
+    g_auto(GStrv) ids = replica_set_of_state(row, blobs, error);
     if (ids == NULL)
         return false;
     unsigned n = g_strv_length(ids);

@@ -126,7 +126,8 @@ continue_job(Member *member, Job *job, void *data, GError **error)
     if (failover_commit_is_open(first) && !failover_commit_job(member, job, NULL, error))
         return false;
     g_strfreev(settings->included_disks);
-    settings->included_disks = replica_folder_disks(first->folder, error);
+    g_autofree char *blobs = replica_failover_blob_folder(first->folder);
+    settings->included_disks = replica_set_of_state(first, blobs, error);
     if (settings->included_disks == NULL)
         return false;
     g_autoptr(StoreRelationship) next = next_row(first, second, settings);

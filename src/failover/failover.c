@@ -147,7 +147,7 @@ define_failed_over(Member *member, const StoreRelationship *row, GError **error)
     virt_host_undefine(context->virt, row->vm_uuid, NULL);
     if (!replica_define(context, row, blobs, true, error) || !tpm_state_install(context, row->vm_uuid, blobs, error))
         return false;
-    g_auto(GStrv) ids = replica_folder_disks(row->folder, error);
+    g_auto(GStrv) ids = replica_set_of_state(row, blobs, error);
     if (ids == NULL)
         return false;
     if (!virt_checkpoint_adopt(context->virt, row->vm_uuid, OVERLAY_CHECKPOINT, (const char *const *)ids, &unregistered))

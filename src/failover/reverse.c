@@ -196,7 +196,8 @@ reverse_job(Member *member, Job *job, void *data, GError **error)
     g_auto(Reverse) self = { .member = member, .settings = data };
     LinkPosition position;
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
-    self.settings->included_disks = replica_folder_disks(row->folder, error);
+    g_autofree char *blobs = replica_failover_blob_folder(row->folder);
+    self.settings->included_disks = replica_set_of_state(row, blobs, error);
     if (self.settings->included_disks == NULL)
         return false;
     char *lineage = next_lineage(&member->service->context, row, error);

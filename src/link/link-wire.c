@@ -255,6 +255,8 @@ link_position_to_json(const LinkPosition *position)
         add_number(builder, "partial_records", position->partial_records);
     }
     add_flag(builder, "seeded", position->seeded);
+    if (position->disk_set[0] != '\0')
+        add_text(builder, "disk_set", position->disk_set);
     add_flag(builder, "changes_known", position->changes_known);
     add_flag(builder, "vm_runs", position->vm_runs);
     return end_text(builder);
@@ -473,6 +475,9 @@ link_position_from_json(GBytes *text, LinkPosition *ret_position, GError **error
         return wrong(error, "pass_token");
     if (!get_partial(object, &position, error))
         return false;
+    const char *disk_set = get_text(object, "disk_set");
+    if (disk_set != NULL && strlen(disk_set) >= sizeof position.disk_set)
+        return wrong(error, "disk_set");
     if (!get_flag(object, "seeded", &position.seeded))
         return wrong(error, "seeded");
     if (!get_flag(object, "changes_known", &position.changes_known))
@@ -482,6 +487,7 @@ link_position_from_json(GBytes *text, LinkPosition *ret_position, GError **error
     position.state = (unsigned)state;
     position.initial_complete = json_node_get_boolean(complete);
     g_strlcpy(position.lineage, lineage, sizeof position.lineage);
+    g_strlcpy(position.disk_set, disk_set != NULL ? disk_set : "", sizeof position.disk_set);
     g_strlcpy(position.pass_token, token, sizeof position.pass_token);
     *ret_position = position;
     return true;

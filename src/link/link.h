@@ -50,6 +50,7 @@ typedef struct {
     uint64_t partial_records;
     bool     seeded;          /* its disks hold what a VM there had: the first copy can be compared */
     bool     vm_runs;         /* failed over, and the VM runs there */
+    char     disk_set[33];    /* disk_set_digest() of the disks that it replicates; empty when it does not tell */
     bool     changes_known;   /* in the answer to a reversal only: link_client_changes() can be asked */
 } LinkPosition;
 

@@ -2,6 +2,7 @@
 
 #include "changelog/changelog.h"
 #include "link/link.h"
+#include "replication/disk-set.h"
 #include "replication/tpm-state.h"
 
 #include <string.h>
@@ -13,6 +14,8 @@ length_max(const char *name)
 {
     if (strcmp(name, BLOB_DOMAIN) == 0)
         return DOMAIN_MAX;
+    if (strcmp(name, BLOB_DISKS) == 0)
+        return (uint64_t)CHANGE_LOG_DISKS_MAX * (CHANGE_LOG_NAME_MAX + 1);
     if (strcmp(name, BLOB_NVRAM) == 0)
         return CHANGE_LOG_BLOB_MAX;
     return g_str_has_prefix(name, TPM_STATE_BLOB_PREFIX) && tpm_state_is_name(name + strlen(TPM_STATE_BLOB_PREFIX))

@@ -63,12 +63,23 @@ two_copies(const HealthFacts *facts)
 static char *
 in_error(const HealthFacts *facts)
 {
-    if (facts->state != STATE_CRITICAL && facts->state != STATE_DISK_UPDATE_CRITICAL)
+    if (facts->state != STATE_CRITICAL)
         return NULL;
     return g_strdup_printf(
         "Replication of '%s' has stopped with an error: %s; remove the cause, then 'virt-replica resume %s' "
         "goes on.",
         facts->vm_name, error_of(facts, "the log of virt-replicad has it"), facts->vm_name);
+}
+
+static char *
+disks_not_changed(const HealthFacts *facts)
+{
+    if (facts->state != STATE_DISK_UPDATE_CRITICAL)
+        return NULL;
+    return g_strdup_printf("The disks of '%s' that replicate could not be changed: %s; those that replicated before go on. Remove the cause and try "
+                           "again with 'virt-replica resume %s', or give it up with 'virt-replica cancel %s'.", facts->vm_name,
+                           facts->disks_failure != NULL ? facts->disks_failure : "the log of virt-replicad has it", facts->vm_name,
+                           facts->vm_name);
 }
 
 static char *
@@ -200,6 +211,23 @@ resynchronizing(const HealthFacts *facts)
 }
 
 static char *
+changing_disks(const HealthFacts *facts)
+{
+    if (facts->state != STATE_DISK_UPDATE)
+        return NULL;
+    return g_strdup_printf("The disks of '%s' that replicate are being changed; until that is done a failover has those of before.", facts->vm_name);
+}
+
+static char *
+left_out(const HealthFacts *facts)
+{
+    if (facts->left_out == NULL)
+        return NULL;
+    return g_strdup_printf("'%s' has got disks that do not replicate: %s; take them in with 'virt-replica modify %s --include DISKS', or say that "
+                           "they stay out with '--exclude DISKS'.", facts->vm_name, facts->left_out, facts->vm_name);
+}
+
+static char *
 failed_over(const HealthFacts *facts)
 {
     if (facts->state == STATE_FAILOVER_RUNNING)
@@ -226,7 +254,7 @@ failed_over(const HealthFacts *facts)
 static char *
 other_state(const HealthFacts *facts)
 {
-    if (facts->state < STATE_FAILBACK_RUNNING || facts->state == STATE_DISK_UPDATE_CRITICAL ||
+    if (facts->state < STATE_FAILBACK_RUNNING || facts->state == STATE_DISK_UPDATE || facts->state == STATE_DISK_UPDATE_CRITICAL ||
         facts->state == STATE_REPURPOSE)
         return NULL;
     return g_strdup_printf("Replication of '%s' is in a passing state (%u) in which nothing is sent; wait for its end.",
@@ -237,7 +265,8 @@ static char *
 too_old(const HealthFacts *facts)
 {
     int64_t limit = is_replica(facts) ? 3600 : health_lag_limit_sec(facts->interval_sec);
-    if (facts->state != STATE_REPLICATING || facts->lag_usec <= limit * G_USEC_PER_SEC)
+    bool follows = facts->state == STATE_REPLICATING || facts->state == STATE_DISK_UPDATE || facts->state == STATE_DISK_UPDATE_CRITICAL;
+    if (!follows || facts->lag_usec <= limit * G_USEC_PER_SEC)
         return NULL;
     g_autofree char *age = duration(facts->lag_usec / G_USEC_PER_SEC);
     bool waits = tells_failure(facts, FAILURE_WAITING);
@@ -293,6 +322,7 @@ static const struct {
 } rules[] = {
     { HEALTH_CRITICAL, two_copies },
     { HEALTH_CRITICAL, in_error },
+    { HEALTH_CRITICAL, disks_not_changed },
     { HEALTH_CRITICAL, needs_resync },
     { HEALTH_CRITICAL, not_reached },
     { HEALTH_CRITICAL, not_taken },
@@ -301,6 +331,8 @@ static const struct {
     { HEALTH_WARNING, suspended_on_primary },
     { HEALTH_WARNING, first_copy },
     { HEALTH_WARNING, resynchronizing },
+    { HEALTH_WARNING, changing_disks },
+    { HEALTH_WARNING, left_out },
     { HEALTH_WARNING, failed_over },
     { HEALTH_WARNING, other_state },
     { HEALTH_WARNING, too_old },

@@ -26,6 +26,8 @@ typedef struct {
     bool             runs_twice; /* the VM was last seen to run on both hosts */
     const char *runs_on;     /* (nullable) where else, when that is not the peer */
     const char      *consistent_error; /* (nullable): why application-consistent points fail */
+    const char      *left_out; /* (nullable): disks that the VM got and that do not replicate */
+    const char      *disks_failure; /* (nullable): why a change of the disks that replicate was given up */
     const char      *guest_error; /* (nullable): why a guest does not have the addresses that were set for it */
     int64_t          lag_usec;   /* age of the newest complete copy; -1 there is none */
     int64_t          silent_usec; /* replica: since the primary was heard of; else -1 */

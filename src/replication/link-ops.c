@@ -475,13 +475,17 @@ take_settings(ReplicationService *self, Member *member, const RelationshipSettin
     g_autoptr(RelationshipSettings) after = relationship_settings_copy(wanted);
     g_strfreev(after->included_disks);
     after->included_disks = g_strdupv(before->included_disks);
+    g_autofree char *text = relationship_settings_to_json(after), *text_before = relationship_settings_to_json(before);
+    g_autoptr(StoreRelationship) now = relationship_row(member->relationship);
+    if (strcmp(text, text_before) == 0 && now->mode == (extended ? MODE_EXTENDED_REPLICA : MODE_REPLICA))
+        return true; /* told again */
     if (!retention_hold(&self->context, relationship_vm(member->relationship), before, after, error))
         return false;
     StoreRelationship *row = relationship_edit(member->relationship);
     g_autofree char *name = g_strdup(row->vm_name);
     row->mode = extended ? MODE_EXTENDED_REPLICA : MODE_REPLICA; /* a replica that sends on may have become a primary */
     g_free(row->settings);
-    row->settings = relationship_settings_to_json(after);
+    row->settings = g_steal_pointer(&text);
     if (!relationship_edit_end(member->relationship, row, error))
         return false;
     log_notice("link", name, "the primary changed its settings: %u hourly points, AdditionalSettings '%s'", after->recovery_history,
@@ -522,7 +526,7 @@ op_offer(void *opaque, const LinkPeer *peer, const LinkOffer *offer, bool update
         g_autoptr(Member) onward = service_find_member_at(self, offer->vm_uuid, 1);
         if (offer->extended && onward != NULL)
             return deny(error, "the replica of VM '%s' here is sent on to a third host already", offer->vm_name);
-        if (update && !take_settings(self, bound, settings, offer->extended, error))
+        if (update && (!take_settings(self, bound, settings, offer->extended, error) || !service_take_disks(bound, offer, error)))
             return false;
         replica_position(bound->replica, ret_position);
         return true;

@@ -128,17 +128,36 @@ explain_lost_bitmap(const Moment *self, pid_t pid, GError **error)
     return false;
 }
 
+/* Of the disks that it may not cover, those that the checkpoint does not; (transfer full), NULL at the end */
+static char **
+uncovered_disks(const Moment *self, const MomentRequest *request, GError **error)
+{
+    g_autoptr(GStrvBuilder) whole = g_strv_builder_new();
+    for (const char *const *target = request->may_lack; target != NULL && *target != NULL; target++) {
+        bool covers;
+        if (!virt_checkpoint_covers(self->context->virt, request->vm_uuid, request->incremental, *target, &covers, error))
+            return NULL;
+        if (!covers)
+            g_strv_builder_add(whole, *target);
+    }
+    return g_strv_builder_end(whole);
+}
+
 static bool
 open_running(Moment *self, const MomentRequest *request, pid_t pid, const GPtrArray *infos, GError **error)
 {
     g_autofree char *random = g_uuid_string_random();
     random[8] = '\0';
     g_autofree char *job = g_strdup_printf("vr-%s", random);
+    g_auto(GStrv) whole = uncovered_disks(self, request, error);
+    if (whole == NULL)
+        return false;
     VirtCaptureRequest capture = {
         .uuid = request->vm_uuid,
         .job_id = job,
         .disks = request->disks,
         .incremental = request->incremental,
+        .whole = (const char *const *)whole,
         .checkpoint = request->checkpoint,
         .scratch_folder = self->context->scratch_folder,
         .socket_folder = self->context->run_folder,
@@ -218,10 +237,34 @@ fail_for_bitmap(const Moment *self, const VirtDisk *info, const char *bitmap, GE
     return false;
 }
 
+/* A disk that the checkpoint does not cover yet is covered from now on. */
+static bool
+cover_disks(const Moment *self, const MomentRequest *request, const GPtrArray *infos, GHashTable *fresh, GError **error)
+{
+    for (guint i = 0; request->may_lack != NULL && i < infos->len; i++) {
+        const VirtDisk *info = g_ptr_array_index(infos, i);
+        g_autoptr(ImageInfo) image = NULL;
+        if (!g_strv_contains(request->may_lack, info->target))
+            continue;
+        if (!image_info(info->path, info->format, true, &image, error))
+            return false;
+        if (image->bitmaps != NULL && g_strv_contains((const char *const *)image->bitmaps, request->incremental))
+            continue;
+        if (!image_bitmap_add(info->path, request->incremental, error))
+            return false;
+        g_hash_table_add(fresh, g_strdup(info->target));
+    }
+    return g_hash_table_size(fresh) == 0 ||
+           virt_checkpoint_extend(self->context->virt, request->vm_uuid, request->incremental, request->disks, error);
+}
+
 static bool
 open_off(Moment *self, const MomentRequest *request, const GPtrArray *infos, GError **error)
 {
     if (request->incremental == NULL && !add_bitmaps(self, request, infos, error))
+        return false;
+    g_autoptr(GHashTable) fresh = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    if (request->incremental != NULL && !cover_disks(self, request, infos, fresh, error))
         return false;
     const char *bitmap = request->incremental != NULL ? request->incremental : request->checkpoint;
     self->marker = make_marker(infos, bitmap, &self->marker_tells);
@@ -243,7 +286,7 @@ open_off(Moment *self, const MomentRequest *request, const GPtrArray *infos, GEr
         MomentDisk *disk = add_disk(self, info);
         if (!connect_disk(self, disk, disk_server_socket(server), DISK_SERVER_BITMAP_EXPORT, bitmap, error))
             return false;
-        if (request->incremental == NULL)
+        if (request->incremental == NULL || g_hash_table_contains(fresh, info->target))
             g_clear_pointer(&disk->dirty, extent_set_free);
     }
     return true;

@@ -22,6 +22,7 @@ typedef struct {
     const char        *vm_uuid;
     const char *const *disks;       /* targets, NULL at the end */
     const char        *incremental; /* (nullable): checkpoint since which changes are wanted */
+    const char *const *may_lack;    /* (nullable): those of `disks` that `incremental` may not cover: they have no `dirty` then */
     const char        *checkpoint;  /* checkpoint to make at the moment */
     unsigned           timeout_sec;
     bool               planned;     /* the last one before a planned failover: of a replica only as its primary's was */

@@ -1,5 +1,6 @@
 #include "replication/plan.h"
 
+#include "changelog/changelog.h"
 #include "util/durable.h"
 
 #include <inttypes.h>
@@ -81,6 +82,22 @@ plan_disk_resize(PlanDisk *disk, uint64_t size_bytes)
     else if (size_bytes < disk->size_bytes)
         extent_set_remove(disk->todo, size_bytes, disk->size_bytes - size_bytes);
     disk->size_bytes = size_bytes;
+}
+
+ExtentSet *
+plan_disk_window(const PlanDisk *disk, uint64_t bytes, uint64_t *ret_window)
+{
+    uint64_t first = extent_set_at(disk->todo, 0)->start;
+    uint64_t window = first - first % CHANGE_LOG_GRAIN;
+    ExtentSet *part = extent_set_new();
+    for (size_t i = 0; i < extent_set_count(disk->todo); i++) {
+        const Extent *extent = extent_set_at(disk->todo, i);
+        if (extent->start >= window + bytes)
+            break;
+        extent_set_add(part, extent->start, MIN(extent->end, window + bytes) - extent->start);
+    }
+    *ret_window = window;
+    return part;
 }
 
 uint64_t

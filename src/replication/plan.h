@@ -29,6 +29,8 @@ PlanDisk *plan_disk(const Plan *self, const char *id);
 PlanDisk *plan_add_disk(Plan *self, const char *id, uint64_t size_bytes);
 /* Follows a size change: new space is to send, space that is gone is forgotten. */
 void      plan_disk_resize(PlanDisk *disk, uint64_t size_bytes);
+/* What is to send in the window of @bytes that begins with the grain of its first extent; there must be one. (transfer full) */
+ExtentSet *plan_disk_window(const PlanDisk *disk, uint64_t bytes, uint64_t *ret_window);
 uint64_t  plan_left(const Plan *self);    /* bytes to send */
 unsigned  plan_percent(const Plan *self);
 

@@ -2,6 +2,7 @@
 #include "replication/primary-private.h"
 
 #include "replication/sent-parts.h"
+#include "replication/settings.h"
 #include "util/log.h"
 
 #include <string.h>
@@ -22,6 +23,23 @@ send_delta(Primary *self, Moment *moment, const StoreRelationship *row, PointKin
     if (blobs != NULL && !primary_write_blobs(sending->writer, blobs, error))
         return false;
     return moment_finish(moment, error) && primary_sending_finish(sending, ret_position, error);
+}
+
+/* The disks that replicate from this position on, together with it: there is no state in between. */
+static bool
+take_joined(StoreRelationship *row, const Sending *sending, GError **error)
+{
+    g_autoptr(RelationshipSettings) settings = relationship_settings_from_json(row->settings, error);
+    ReplicationState next = row->state;
+    if (settings == NULL || (sending->joins_all && !state_table_next(row->mode, row->state, row->resume_state, OPERATION_DISKS_CHANGED,
+                                                                     &next, error)))
+        return false;
+    g_strfreev(settings->included_disks);
+    settings->included_disks = g_strdupv((char **)sending->joins);
+    g_free(row->settings);
+    row->settings = relationship_settings_to_json(settings);
+    row->state = next;
+    return true;
 }
 
 bool
@@ -48,15 +66,18 @@ primary_note_acknowledged(Primary *self, const Moment *moment, const Sending *se
     if (kind == POINT_KIND_APPLICATION_CONSISTENT)
         row->last_application_consistent_usec = row->last_replication_usec;
     primary_add_sent(self, row, sending);
+    if (sending->joins != NULL && !take_joined(row, sending, error)) {
+        relationship_edit_cancel(self->relationship, row);
+        return false;
+    }
     if (!relationship_edit_end(self->relationship, row, error))
         return false;
     relationship_set_captured(self->relationship, moment_taken(moment));
     return true;
 }
 
-/* Blobs when they differ from what the replica has; @ret_hash tells them. */
-static bool
-changed_blobs(Primary *self, const StoreRelationship *row, GHashTable **ret_blobs, char **ret_hash, GError **error)
+bool
+primary_changed_blobs(Primary *self, const StoreRelationship *row, GHashTable **ret_blobs, char **ret_hash, GError **error)
 {
     g_autoptr(GHashTable) blobs = primary_blobs(self, row, error);
     if (blobs == NULL)
@@ -71,7 +92,7 @@ changed_blobs(Primary *self, const StoreRelationship *row, GHashTable **ret_blob
 static bool
 nothing_to_send(Primary *self, const StoreRelationship *row, char *const *targets, GError **error)
 {
-    if (self->sent_marker == NULL)
+    if (self->sent_marker == NULL || self->name_set)
         return false;
     g_autofree char *marker = moment_marker_now(self->context, row->vm_uuid, (const char *const *)targets, row->checkpoint);
     if (g_strcmp0(marker, self->sent_marker) != 0)
@@ -79,7 +100,7 @@ nothing_to_send(Primary *self, const StoreRelationship *row, char *const *target
     g_autoptr(GHashTable) blobs = NULL;
     g_autofree char *blob_hash = NULL;
     LinkPosition position;
-    if (!changed_blobs(self, row, &blobs, &blob_hash, error) || blobs != NULL ||
+    if (!primary_changed_blobs(self, row, &blobs, &blob_hash, error) || blobs != NULL ||
         !primary_ask_progress(self, &position, error))
         return false;
     if (position.position != row->position || memcmp(position.digest, row->digest, sizeof row->digest) != 0) {
@@ -100,6 +121,19 @@ dirty_bytes(const Moment *moment)
         bytes += dirty != NULL ? extent_set_bytes(dirty) : 0;
     }
     return bytes;
+}
+
+/* The replica that has another set is told which disks there are. */
+static bool
+add_set(Primary *self, char *const *targets, GHashTable **blobs, GError **error)
+{
+    if (!self->name_set)
+        return true;
+    if (*blobs == NULL)
+        *blobs = moment_blobs(self->context, relationship_vm(self->relationship), error);
+    if (*blobs != NULL)
+        primary_add_set(*blobs, targets);
+    return *blobs != NULL;
 }
 
 bool
@@ -135,12 +169,13 @@ primary_run_delta(Primary *self, const StoreRelationship *row, char *const *targ
     g_autoptr(GHashTable) blobs = NULL;
     g_autofree char *blob_hash = NULL;
     /* After the moment: a guest puts a key into its TPM before it writes what needs the key. */
-    bool good = changed_blobs(self, row, &blobs, &blob_hash, error) &&
+    bool good = primary_changed_blobs(self, row, &blobs, &blob_hash, error) && add_set(self, targets, &blobs, error) &&
                 send_delta(self, moment, row, kind, blobs, &sending, &position, error) &&
                 primary_note_acknowledged(self, moment, &sending, row->position + 1, kind, checkpoint, blob_hash, error);
     /* What became of the moment while the link was away says nothing of the size of the cycle. */
     if (!good && !sending.lost)
         moment_explain(moment, error);
+    self->name_set = self->name_set && !good;
     primary_sending_clear(&sending);
     g_free(self->sent_marker);
     self->sent_marker = good ? g_strdup(moment_marker(moment)) : NULL;

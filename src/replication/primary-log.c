@@ -132,9 +132,9 @@ write_different(const SendExtents *target, uint64_t offset, uint64_t length, con
         if (equal || next == end) {
             uint64_t stop = equal ? at : next;
             if (stop > run) {
-                bool good = data != NULL ? change_log_writer_data(target->writer, target->disk, run, data + (run - offset),
+                bool good = data != NULL ? change_log_writer_data(target->writer, target->disk - target->first, run, data + (run - offset),
                                                                   stop - run, error)
-                                         : change_log_writer_zero(target->writer, target->disk, run, stop - run, error);
+                                         : change_log_writer_zero(target->writer, target->disk - target->first, run, stop - run, error);
                 if (!good)
                     return false;
             }
@@ -168,8 +168,8 @@ write_piece(void *opaque, uint64_t offset, uint64_t length, const void *data, GE
     if (target->peer_hashes != NULL)
         return write_different(target, offset, length, data, error);
     if (data == NULL)
-        return change_log_writer_zero(target->writer, target->disk, offset, length, error);
-    return change_log_writer_data(target->writer, target->disk, offset, data, length, error);
+        return change_log_writer_zero(target->writer, target->disk - target->first, offset, length, error);
+    return change_log_writer_data(target->writer, target->disk - target->first, offset, data, length, error);
 }
 
 bool

@@ -48,23 +48,6 @@ add_dirty(Pass *pass, GError **error)
     return true;
 }
 
-/* The part of @todo inside the window that starts at its first extent; (transfer full) */
-static ExtentSet *
-next_window(const ExtentSet *todo, uint64_t *ret_window)
-{
-    uint64_t first = extent_set_at(todo, 0)->start;
-    uint64_t window = first - first % CHANGE_LOG_GRAIN;
-    ExtentSet *part = extent_set_new();
-    for (size_t i = 0; i < extent_set_count(todo); i++) {
-        const Extent *extent = extent_set_at(todo, i);
-        if (extent->start >= window + WINDOW_BYTES)
-            break;
-        extent_set_add(part, extent->start, MIN(extent->end, window + WINDOW_BYTES) - extent->start);
-    }
-    *ret_window = window;
-    return part;
-}
-
 static bool
 ask_hashes(Primary *self, const char *vm_uuid, const char *disk, uint64_t offset, uint64_t length, GByteArray **ret_hashes,
            GError **error)
@@ -105,7 +88,7 @@ send_window(Pass *pass, unsigned index, int64_t stop_usec, Sending *sending, boo
     PlanDisk *planned = plan_disk(pass->plan, disk->id);
     g_autoptr(GByteArray) hashes = NULL;
     uint64_t window;
-    g_autoptr(ExtentSet) part = next_window(planned->todo, &window);
+    g_autoptr(ExtentSet) part = plan_disk_window(planned, WINDOW_BYTES, &window);
     if (pass->plan->compare) {
         uint64_t length = MIN(disk->size_bytes - window, WINDOW_BYTES);
         if (!ask_hashes_patiently(pass, disk->id, window, length, &hashes, error))

@@ -30,6 +30,9 @@ struct Primary {
     DiskServer   *lock;        /* keeps the VM from starting */
     bool          settings_told; /* the replica has the newest */
     int64_t       tell_usec;     /* monotonic; when they are told again */
+    bool          set_offered;   /* the replica knows which disks are to replicate, in a change of them */
+    bool          set_refused;   /* what failed last in such a change does not heal by itself */
+    bool          name_set;      /* the next delta says which disks replicate: the replica has another set */
     int64_t       froze_usec;  /* monotonic; when freezing the guest was last tried, 0 never */
     char         *planned_marker; /* the VM is off and what is dirty in that is in the plan, or was sent */
 };
@@ -49,6 +52,8 @@ typedef struct {
     bool             lost;    /* the last of them was for good */
     bool             ended;   /* END is written: the digest is known */
     uint8_t          digest[CHANGE_LOG_DIGEST_SIZE];
+    char *const     *joins;   /* (nullable): the disks that replicate from this log on */
+    bool             joins_all; /* with them the change of the set is complete */
     bool             arrived; /* whole, but its acknowledgement was lost; `answer` stands for it */
     LinkPosition     answer;
 } Sending;
@@ -85,7 +90,8 @@ bool primary_sending_finish(Sending *sending, LinkPosition *ret_position, GError
 typedef struct {
     Primary         *primary;
     Moment          *moment;
-    unsigned         disk;        /* index */
+    unsigned         disk;        /* index in the moment */
+    unsigned         first;       /* index there of the log's first disk */
     ChangeLogWriter *writer;
     const uint8_t   *peer_hashes; /* (nullable): of the window; what has the same hash is left out */
     uint64_t         window;      /* where it starts, bytes */
@@ -133,6 +139,21 @@ bool primary_run_delta(Primary *self, const StoreRelationship *row, char *const 
 /* @position is durable on the replica: notes it, with the checkpoint that the next delta starts from. */
 bool primary_note_acknowledged(Primary *self, const Moment *moment, const Sending *sending, uint64_t position, PointKind kind,
                                const char *checkpoint, const char *blob_hash, GError **error);
+
+/* Blobs when they differ from what the replica has; @ret_hash tells them. */
+bool primary_changed_blobs(Primary *self, const StoreRelationship *row, GHashTable **ret_blobs, char **ret_hash, GError **error);
+
+/* ---- primary-disks.c ---- */
+/* One step of a change of the disks that replicate, in state DISK_UPDATE. */
+bool primary_update_disks(Primary *self, GError **error);
+/* It failed with @cause: when that does not heal by itself, the state is DISK_UPDATE_CRITICAL from now on, and true. */
+bool primary_give_up_disks(Primary *self, const GError *cause);
+/* Both sides have agreed on a position: has the replica another set of disks than ours, and what of it? */
+bool primary_compare_disks(Primary *self, const LinkPosition *position, GError **error);
+/* Names the disks that replicate from a log on, as one of its blobs. */
+void primary_add_set(GHashTable *blobs, char *const *ids);
+/* Tells once of disks that the VM got and that do not replicate. @all: of VirtDisk. */
+void primary_look_for_new_disks(Primary *self, const StoreRelationship *row, const RelationshipSettings *settings);
 
 /* ---- primary-freeze.c ---- */
 /* Is it time for an application-consistent point? */

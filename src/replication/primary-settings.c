@@ -36,7 +36,8 @@ void
 primary_retry_settings(Primary *self)
 {
     int64_t now = g_get_monotonic_time();
-    if (self->settings_told || now < self->tell_usec)
+    /* In a change of the disks that replicate, the offer of the new set tells them. */
+    if (self->settings_told || now < self->tell_usec || relationship_state(self->relationship) == STATE_DISK_UPDATE)
         return;
     g_autoptr(GError) error = NULL;
     g_autoptr(StoreRelationship) row = relationship_row(self->relationship);

@@ -24,7 +24,7 @@ primary_new(const ReplicationContext *context, Relationship *relationship, Upstr
 void
 primary_drop_contact(Primary *self)
 {
-    self->agreed = false;
+    self->agreed = self->set_offered = false;
     g_clear_pointer(&self->client, link_client_free);
     g_clear_pointer(&self->asker, link_client_free);
 }
@@ -83,7 +83,7 @@ check_all_there(const GPtrArray *targets, const RelationshipSettings *settings, 
             continue;
         g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_NOT_SUPPORTED,
                     "disk '%s' is to be replicated, but the VM has no such disk that could be (CD-ROMs, read-only and "
-                    "shareable ones cannot); give it back, or remove replication and enable it again", *wanted);
+                    "shareable ones cannot); give it back, or take it out with 'virt-replica modify --exclude %s'", *wanted, *wanted);
         return false;
     }
     return true;
@@ -319,14 +319,43 @@ primary_forget_plan(const ReplicationContext *context, const StoreRelationship *
 static bool
 forget_plan(Primary *self, const char *why, GError **error)
 {
-    log_warning("cycle", relationship_vm(self->relationship), "%s: a resynchronization is needed", why);
+    if (relationship_state(self->relationship) == STATE_DISK_UPDATE)
+        log_warning("cycle", relationship_vm(self->relationship), "%s: copying of the new disks starts over", why);
+    else
+        log_warning("cycle", relationship_vm(self->relationship), "%s: a resynchronization is needed", why);
     return forget_plan_of(self->context, relationship_vm(self->relationship), relationship_index(self->relationship), error);
+}
+
+static bool
+changes_disks(const Primary *self)
+{
+    ReplicationState state = relationship_state(self->relationship);
+    return state == STATE_DISK_UPDATE || state == STATE_DISK_UPDATE_CRITICAL;
+}
+
+/* A change of the disks that replicate ends where the changes are lost; the replica is told of the old set. */
+static void
+end_change_of_disks(Primary *self, const char *why)
+{
+    g_autoptr(GError) ended = g_error_new(REPLICATION_ERROR, REPLICATION_ERROR_FAILED, "%s; change the disks again after the resynchronization",
+                                          why);
+    relationship_end_job(self->relationship, ended);
+    primary_note_wanted_disks(self->context, relationship_vm(self->relationship), NULL, NULL);
+    primary_settings_changed(self);
 }
 
 bool
 primary_changes_lost(Primary *self, const char *why, GError **error)
 {
-    return forget_plan(self, why, error) && relationship_move(self->relationship, OPERATION_CHANGES_LOST, error);
+    g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
+    bool disks = changes_disks(self);
+    if (disks && !primary_note_settings_untold(self->context, row, true, error))
+        return false;
+    if (!forget_plan(self, why, error) || !relationship_move(self->relationship, OPERATION_CHANGES_LOST, error))
+        return false;
+    if (disks)
+        end_change_of_disks(self, why);
+    return true;
 }
 
 /* The replica knows its position better than we do: an acknowledgement may have been lost on the way. Its log holds the
@@ -336,6 +365,10 @@ primary_changes_lost(Primary *self, const char *why, GError **error)
 static bool
 adopt_position(Primary *self, const LinkPosition *position, const char *lost, GError **error)
 {
+    g_autoptr(StoreRelationship) before = relationship_row(self->relationship);
+    bool disks = lost != NULL && changes_disks(self);
+    if (disks && !primary_note_settings_untold(self->context, before, true, error))
+        return false;
     if (lost != NULL && !forget_plan(self, lost, error))
         return false;
     StoreRelationship *row = relationship_edit(self->relationship);
@@ -349,7 +382,11 @@ adopt_position(Primary *self, const LinkPosition *position, const char *lost, GE
         g_clear_pointer(&row->export_folder, g_free);
         row->exported = false;
     }
-    return relationship_edit_end(self->relationship, row, error);
+    if (!relationship_edit_end(self->relationship, row, error))
+        return false;
+    if (disks)
+        end_change_of_disks(self, lost);
+    return true;
 }
 
 char *
@@ -413,7 +450,7 @@ agree(Primary *self, GError **error)
                     row->lineage);
         return false;
     }
-    bool copying = row->state == STATE_WAITING_INITIAL || row->state == STATE_RESYNCHRONIZING;
+    bool copying = row->state == STATE_WAITING_INITIAL || row->state == STATE_RESYNCHRONIZING || row->state == STATE_DISK_UPDATE;
     if (copying && !check_plan(self, row, &position, error))
         return false;
     self->agreed = true;
@@ -430,6 +467,8 @@ agree(Primary *self, GError **error)
                                                            "hosts and enable it again");
         return false;
     }
+    if (!primary_compare_disks(self, &position, error))
+        return false;
     if (position.position == row->position && memcmp(position.digest, row->digest, sizeof row->digest) == 0)
         return true;
     /* In a resynchronization too: its plan takes for granted what was sent already. */
@@ -463,11 +502,14 @@ handle_failure(Primary *self, const StoreRelationship *row, GError *cause, GErro
         return CYCLE_YIELDED;
     }
     bool moved = false;
-    if (row->state == STATE_REPLICATING && g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_BITMAP_LOST)) {
+    bool follows = row->state == STATE_REPLICATING || row->state == STATE_DISK_UPDATE || row->state == STATE_DISK_UPDATE_CRITICAL;
+    if (follows && g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_BITMAP_LOST)) {
         moved = primary_changes_lost(self, cause->message, NULL);
     } else if (row->state == STATE_REPLICATING && g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_GAVE_UP)) {
         if (++self->give_ups >= GIVE_UPS_BEFORE_PASSES)
             moved = primary_turn_to_passes(self, row, NULL);
+    } else if (row->state == STATE_DISK_UPDATE) {
+        moved = primary_give_up_disks(self, cause);
     } else {
         self->give_ups = 0;
     }
@@ -485,6 +527,7 @@ run_state(Primary *self, const StoreRelationship *row, char *const *targets, GEr
 {
     switch (row->state) {
     case STATE_REPLICATING:
+    case STATE_DISK_UPDATE_CRITICAL: /* those that replicated before go on */
         return primary_run_delta(self, row, targets, POINT_KIND_STANDARD, error);
     case STATE_WAITING_INITIAL:
     case STATE_RESYNCHRONIZING:
@@ -529,6 +572,7 @@ primary_find_disks(Primary *self, const StoreRelationship *row, const Relationsh
                     row->vm_name, row->vm_uuid);
     else if (targets == NULL)
         g_propagate_error(error, g_steal_pointer(&cause));
+    primary_look_for_new_disks(self, row, settings);
     return targets;
 }
 
@@ -560,6 +604,8 @@ primary_cycle(Primary *self, GError **error)
     if (row->state == STATE_WAITING_RESYNC && resync_is_held(self, row, settings, error))
         return CYCLE_HELD;
     primary_tend_autostart(self, row);
+    if (row->state == STATE_DISK_UPDATE)
+        return primary_update_disks(self, &cause) ? CYCLE_GO_ON : handle_failure(self, row, cause, error);
     g_auto(GStrv) targets = primary_find_disks(self, row, settings, &cause);
     if (primary_awaits_import(row))
         self->agreed = false; /* whether it was imported is asked each time */
@@ -574,5 +620,6 @@ primary_cycle(Primary *self, GError **error)
     self->contact_usec = g_get_monotonic_time();
     store_relationship_free(g_steal_pointer(&row));
     row = relationship_row(self->relationship);
-    return row->state == STATE_REPLICATING || primary_awaits_import(row) ? CYCLE_DONE : CYCLE_GO_ON;
+    bool done = row->state == STATE_REPLICATING || row->state == STATE_DISK_UPDATE_CRITICAL || primary_awaits_import(row);
+    return done ? CYCLE_DONE : CYCLE_GO_ON;
 }

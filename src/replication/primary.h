@@ -53,6 +53,16 @@ bool primary_tell_settings(const ReplicationContext *context, const StoreRelatio
 /* By the operation that changed them: the next cycle goes by them, and tells them unless they are told. */
 void primary_settings_changed(Primary *self);
 
+/* ---- a change of the disks that replicate ---- */
+/* The disks that are to replicate when it is done; NULL without @error when there is no change. (transfer full) */
+char **primary_wanted_disks(const ReplicationContext *context, const char *vm_uuid, GError **error);
+/* Durably; NULL @wanted: none any more. Before the state that it belongs to. */
+bool   primary_note_wanted_disks(const ReplicationContext *context, const char *vm_uuid, char *const *wanted, GError **error);
+/* Is each of @targets a disk of the VM that can be replicated, also after it was turned off and started? */
+bool   primary_check_new_disks(const ReplicationContext *context, const char *vm_uuid, char *const *targets, GError **error);
+/* The disks that the VM has now need not be told of again. */
+bool   primary_note_seen_disks(const ReplicationContext *context, const char *vm_uuid, GError **error);
+
 /* ---- planned failover ---- */
 /* The next cycle sends the last changes and locks the VM; the relationship's job ends with it. By the operation that wants it. */
 void primary_prepare(Primary *self);

@@ -22,6 +22,7 @@ struct Relationship {
     gint    runs_at_former;   /* atomic: the VM here and on its former primary */
     gint    runs_twice;       /* atomic: the VM on both hosts, when it was last seen */
     char   *consistent_error; /* of application-consistent points */
+    char   *left_out;         /* disks that the VM got and that do not replicate */
     char   *guest_error;      /* of addresses after a failover */
     int64_t captured_usec;
     unsigned percent;
@@ -76,6 +77,7 @@ relationship_unref(Relationship *self)
     g_free(self->error);
     g_free(self->consistent_error);
     g_free(self->guest_error);
+    g_free(self->left_out);
     job_unref(self->job);
     g_mutex_clear(&self->lock);
     g_cond_clear(&self->changed);
@@ -411,6 +413,48 @@ relationship_set_consistent_error(Relationship *self, const char *text)
     }
     g_mutex_unlock(&self->lock);
     return is_new;
+}
+
+static char *
+disks_failure_key(const Relationship *self)
+{
+    return g_strconcat("disk-set-failure:", relationship_vm(self), NULL);
+}
+
+bool
+relationship_note_disks_failure(Relationship *self, const char *text, GError **error)
+{
+    g_autofree char *key = disks_failure_key(self);
+    return store_value_set(self->store, key, text, error);
+}
+
+char *
+relationship_disks_failure(Relationship *self)
+{
+    g_autofree char *key = disks_failure_key(self);
+    return store_value(self->store, key, NULL);
+}
+
+bool
+relationship_set_left_out(Relationship *self, const char *names)
+{
+    g_mutex_lock(&self->lock);
+    bool is_new = g_strcmp0(self->left_out, names) != 0;
+    if (is_new) {
+        g_free(self->left_out);
+        self->left_out = g_strdup(names);
+    }
+    g_mutex_unlock(&self->lock);
+    return is_new;
+}
+
+char *
+relationship_left_out(Relationship *self)
+{
+    g_mutex_lock(&self->lock);
+    char *text = g_strdup(self->left_out);
+    g_mutex_unlock(&self->lock);
+    return text;
 }
 
 void

@@ -91,6 +91,12 @@ char *relationship_error(Relationship *self);
 /* Why application-consistent points fail now; NULL clears it. Gives true when the text is new. */
 bool     relationship_set_consistent_error(Relationship *self, const char *text);
 char    *relationship_consistent_error(Relationship *self);
+/* Why a change of the disks that replicate was given up, durably; NULL: it was not. (transfer full) */
+bool     relationship_note_disks_failure(Relationship *self, const char *text, GError **error);
+char    *relationship_disks_failure(Relationship *self);
+/* Disks that the VM got and that do not replicate; NULL: none. Gives true when the text is new. */
+bool     relationship_set_left_out(Relationship *self, const char *names);
+char    *relationship_left_out(Relationship *self);
 /* Why the guest of a failed-over VM, or of its test, does not have its addresses; NULL clears it. */
 void     relationship_set_guest_error(Relationship *self, const char *text);
 char    *relationship_guest_error(Relationship *self);

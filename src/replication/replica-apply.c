@@ -213,7 +213,8 @@ prune(Replica *self, GError **error)
         self->pruned_usec = now;
     if (thorough && !retention_raise(self->context, row->vm_uuid, settings, error))
         return false;
-    return points_prune(self->context, row, settings, row->applied, thorough, error);
+    return points_prune(self->context, row, settings, row->applied, thorough, error) &&
+           (!thorough || replica_tidy_disks(self, row, error));
 }
 
 static bool

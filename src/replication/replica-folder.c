@@ -111,7 +111,7 @@ replica_turn_forget(const char *folder, GError **error)
 bool
 replica_folder_clear(const char *folder, GError **error)
 {
-    static const char *const parts[] = { "blobs", "staging", "undo", "reversed", "extended" };
+    static const char *const parts[] = { "blobs", "staging", "undo", "reversed", "extended", "left" };
     for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
         g_autofree char *path = g_build_filename(folder, parts[i], NULL);
         if (!durable_remove_tree(path, error))
@@ -142,6 +142,37 @@ replica_failover_size_read(const char *folder, const char *id, uint64_t *ret_siz
     if (!g_file_get_contents(path, &text, NULL, error))
         return false;
     return g_ascii_string_to_unsigned(g_strstrip(text), 10, 1, G_MAXINT64, ret_size_bytes, error);
+}
+
+bool
+replica_left_write(const char *folder, const char *id, uint64_t position, GError **error)
+{
+    g_autofree char *path = file_in(folder, "left", id, ""), *parent = g_path_get_dirname(path);
+    g_autofree char *text = g_strdup_printf("%" PRIu64 "\n", position);
+    return durable_mkdir(parent, error) && durable_replace(path, text, strlen(text), error);
+}
+
+bool
+replica_left_forget(const char *folder, const char *id, GError **error)
+{
+    g_autofree char *path = file_in(folder, "left", id, "");
+    return !g_file_test(path, G_FILE_TEST_EXISTS) || durable_unlink(path, error);
+}
+
+bool
+replica_left_read(const char *folder, const char *id, uint64_t *ret_position)
+{
+    g_autofree char *path = file_in(folder, "left", id, ""), *text = NULL;
+    return g_file_get_contents(path, &text, NULL, NULL) &&
+           g_ascii_string_to_unsigned(g_strstrip(text), 10, 0, G_MAXINT64, ret_position, NULL);
+}
+
+bool
+replica_disk_remove(const char *folder, const char *id, GError **error)
+{
+    g_autofree char *own = file_in(folder, "disks", id, DISK_SUFFIX), *elsewhere = file_in(folder, "disks", id, ELSEWHERE_SUFFIX);
+    g_autofree char *overlay = replica_overlay_path(folder, id);
+    return durable_unlink(overlay, error) && durable_unlink(elsewhere, error) && durable_unlink(own, error);
 }
 
 char *

@@ -20,6 +20,7 @@
  *   FOLDER/undo/BASE-POSITION-PASS.log  takes the disks back
  *   FOLDER/extended/                    what is to be sent on to a third host (change-journal.h)
  *   FOLDER/position                     what the disks hold, for comparison with the store
+ *   FOLDER/left/ID                      the position from which on the disk does not replicate: recovery points before it need it
  *   FOLDER/made-as                      whose making it was (replica-making.h)
  *
  * QEMU, which may be another user, passes through FOLDER, disks, failover and test; libvirt gives it the files there that it starts a VM on.
@@ -75,6 +76,13 @@ bool  replica_folder_make(const char *folder, GError **error);
 
 /* Ids of the disks that are there, sorted; (transfer full), NULL at the end. */
 char **replica_folder_disks(const char *folder, GError **error);
+
+/* A disk that does not replicate from a position on; its image stays for the recovery points before. */
+bool  replica_left_write(const char *folder, const char *id, uint64_t position, GError **error);
+bool  replica_left_forget(const char *folder, const char *id, GError **error);
+bool  replica_left_read(const char *folder, const char *id, uint64_t *ret_position);
+/* Its image goes, unless it lies elsewhere, and its overlay. */
+bool  replica_disk_remove(const char *folder, const char *id, GError **error);
 
 typedef struct {
     char     lineage[37];

@@ -2,9 +2,11 @@
 #include "replication/replica-private.h"
 
 #include "replication/blob-rules.h"
+#include "replication/disk-set.h"
 #include "replication/grain-hash.h"
 #include "replication/points.h"
 #include "replication/replica-folder.h"
+#include "replication/settings.h"
 #include "util/durable.h"
 #include "util/log.h"
 
@@ -31,15 +33,29 @@ refuse(GError **error, int code, const char *format, ...)
 }
 
 static bool
-same_disks(const StoreRelationship *row, const ChangeLogHeader *header, GError **error)
+has_set(const ChangeLogHeader *header, char *const *ids)
 {
-    g_auto(GStrv) ids = replica_folder_disks(row->folder, error);
-    if (ids == NULL)
-        return false;
-    bool same = g_strv_length(ids) == header->n_disks;
+    bool same = g_strv_length((char **)ids) == header->n_disks;
     for (unsigned i = 0; same && i < header->n_disks; i++)
         same = g_strv_contains((const char *const *)ids, header->disks[i].id);
-    return same || refuse(error, LINK_ERROR_MISFIT, "the log is for another set of disks");
+    return same;
+}
+
+/* Is the log for the disks that replicate, or one of a change of them: with new disks alone, or the first with the new set? */
+static bool
+check_disks(const StoreRelationship *row, const ChangeLogHeader *header, GError **error)
+{
+    g_auto(GStrv) ids = replica_set(row, error);
+    if (ids == NULL)
+        return false;
+    bool of_change = row->initial_complete && header->n_disks > 0 &&
+                     (header->kind == CHANGE_LOG_DELTA || (header->kind == CHANGE_LOG_INITIAL && header->point_kind == POINT_KIND_NONE));
+    bool fits = has_set(header, ids) && !(row->initial_complete && header->kind == CHANGE_LOG_INITIAL);
+    for (unsigned i = 0; of_change && !fits && i < header->n_disks; i++) {
+        bool replicates = g_strv_contains((const char *const *)ids, header->disks[i].id);
+        of_change = (replicates && header->kind == CHANGE_LOG_DELTA) || replica_is_pending(row, ids, header->disks[i].id);
+    }
+    return fits || of_change || refuse(error, LINK_ERROR_MISFIT, "the log is for another set of disks than the replica has");
 }
 
 /* Sets what the replica's disks are declared to have, which counts against the entry's limit. */
@@ -86,9 +102,10 @@ check_state(const StoreRelationship *row, ChangeLogKind kind, GError **error)
 {
     bool good = false;
     if (kind == CHANGE_LOG_INITIAL)
-        good = row->state == STATE_WAITING_INITIAL;
+        good = row->state == STATE_WAITING_INITIAL ||
+               (row->initial_complete && (row->state == STATE_REPLICATING || row->state == STATE_DISK_UPDATE));
     else if (kind == CHANGE_LOG_DELTA)
-        good = row->state == STATE_REPLICATING;
+        good = row->state == STATE_REPLICATING || row->state == STATE_DISK_UPDATE;
     else if (kind == CHANGE_LOG_RESYNC)
         good = row->state == STATE_REPLICATING || row->state == STATE_RESYNCHRONIZING;
     if (good && kind != CHANGE_LOG_DELTA && row->test_stage != TEST_NONE)
@@ -102,9 +119,20 @@ check_state(const StoreRelationship *row, ChangeLogKind kind, GError **error)
                   replication_state_name(row->state));
 }
 
+/* A log that says which disks replicate must be for these. */
 static bool
-read_to_end(ChangeLogReader *reader, uint8_t *ret_digest, GError **error)
+check_named_set(const ChangeLogHeader *header, GBytes *blob, GError **error)
 {
+    gsize length = 0;
+    const char *text = blob != NULL ? g_bytes_get_data(blob, &length) : NULL;
+    g_auto(GStrv) ids = disk_set_from_text(text != NULL ? text : "", length);
+    return has_set(header, ids) || refuse(error, LINK_ERROR_PROTOCOL, "the log names other disks than it is for");
+}
+
+static bool
+read_to_end(ChangeLogReader *reader, uint8_t *ret_digest, bool *ret_names_set, GError **error)
+{
+    *ret_names_set = false;
     for (;;) {
         ChangeLogRecord record;
         if (!change_log_reader_next(reader, &record, error))
@@ -115,6 +143,11 @@ read_to_end(ChangeLogReader *reader, uint8_t *ret_digest, GError **error)
         }
         if (record.type == CHANGE_LOG_RECORD_BLOB && !blob_rules_check(record.name, record.length, error))
             return false;
+        if (record.type != CHANGE_LOG_RECORD_BLOB || strcmp(record.name, BLOB_DISKS) != 0)
+            continue;
+        if (!check_named_set(change_log_reader_header(reader), record.blob, error))
+            return false;
+        *ret_names_set = true;
     }
 }
 
@@ -172,6 +205,49 @@ forget_turn(Replica *self)
         log_warning("replica", row->vm_name, "%s; continuing", error->message);
 }
 
+/* The set that a log of a change brings: those that leave are noted first. */
+static bool
+check_joining(const StoreRelationship *row, const ChangeLogHeader *header, bool names_set, GError **error)
+{
+    g_auto(GStrv) ids = replica_set(row, error);
+    if (ids == NULL)
+        return false;
+    if (has_set(header, ids))
+        return true;
+    return names_set ? replica_note_leaving(row, header, error)
+                     : refuse(error, LINK_ERROR_MISFIT, "the log is for another set of disks than the replica has, and does not name it");
+}
+
+/* From this position on the disks of the log replicate. */
+static bool
+take_set(StoreRelationship *row, const ChangeLogHeader *header, GError **error)
+{
+    g_autoptr(RelationshipSettings) settings = relationship_settings_from_json(row->settings, error);
+    g_auto(GStrv) before = settings != NULL ? replica_set(row, error) : NULL;
+    if (before == NULL)
+        return false;
+    if (has_set(header, before))
+        return true;
+    g_autoptr(GStrvBuilder) ids = g_strv_builder_new();
+    for (unsigned i = 0; i < header->n_disks; i++) {
+        bool replicates = g_strv_contains((const char *const *)before, header->disks[i].id);
+        if (!replicates && row->state != STATE_DISK_UPDATE)
+            return refuse(error, LINK_ERROR_MISFIT, "the change of the disks that replicate was cancelled on the replica");
+        g_strv_builder_add(ids, header->disks[i].id);
+    }
+    g_strfreev(settings->included_disks);
+    settings->included_disks = g_strv_builder_end(ids);
+    g_free(row->settings);
+    row->settings = relationship_settings_to_json(settings);
+    g_auto(GStrv) there = replica_folder_disks(row->folder, error);
+    bool pending = false;
+    for (char **id = there; id != NULL && *id != NULL; id++)
+        pending |= replica_is_pending(row, settings->included_disks, *id);
+    if (there != NULL && row->state == STATE_DISK_UPDATE && !pending)
+        row->state = STATE_REPLICATING;
+    return there != NULL;
+}
+
 static bool
 note_received(Replica *self, const ChangeLogHeader *header, const uint8_t *digest, int64_t captured_usec, GError **error)
 {
@@ -181,11 +257,17 @@ note_received(Replica *self, const ChangeLogHeader *header, const uint8_t *diges
         return false;
     StoreRelationship *row = relationship_edit(self->relationship);
     ReplicationState next;
-    if (row->state != STATE_REPLICATING && row->state != STATE_RESYNCHRONIZING && row->state != STATE_WAITING_INITIAL) {
+    if (row->state != STATE_REPLICATING && row->state != STATE_RESYNCHRONIZING && row->state != STATE_WAITING_INITIAL &&
+        row->state != STATE_DISK_UPDATE) {
         relationship_edit_cancel(self->relationship, row);
         return refuse(error, LINK_ERROR_STATE, "the replica's state changed while the log was received");
     }
-    row->declared_bytes = declared_by(header);
+    if (header->kind == CHANGE_LOG_DELTA && !take_set(row, header, error)) {
+        relationship_edit_cancel(self->relationship, row);
+        return false;
+    }
+    /* In a change of the disks, those that are being copied count already. */
+    row->declared_bytes = row->state == STATE_DISK_UPDATE ? MAX(row->declared_bytes, declared_by(header)) : declared_by(header);
     row->position = header->position;
     memcpy(row->digest, digest, CHANGE_LOG_DIGEST_SIZE);
     row->last_replication_usec = g_get_real_time() - age;
@@ -226,9 +308,10 @@ receive_delta(Replica *self, const StoreRelationship *row, ChangeLogReader *read
     const ChangeLogHeader *header = change_log_reader_header(reader);
     if (header->position != header->base + 1)
         return refuse(error, LINK_ERROR_MISFIT, "a cycle must lead to the next position");
+    bool names_set;
     uint8_t digest[CHANGE_LOG_DIGEST_SIZE];
     g_autofree char *path = replica_staging_path(row->folder, header->position);
-    if (!wait_for_backlog(self, error) || !read_to_end(reader, digest, error) ||
+    if (!wait_for_backlog(self, error) || !read_to_end(reader, digest, &names_set, error) || !check_joining(row, header, names_set, error) ||
         !sync_and_rename(fd, part, path, error) || !note_received(self, header, digest, captured_usec, error))
         return false;
     tally_success(relationship_tally(self->relationship), file_bytes(fd), g_get_monotonic_time() - captured_usec);
@@ -379,9 +462,10 @@ receive_pass(Replica *self, const StoreRelationship *row, ChangeLogReader *reade
     const ChangeLogHeader *header = change_log_reader_header(reader);
     if (header->kind == CHANGE_LOG_RESYNC && header->position != header->base + 1)
         return refuse(error, LINK_ERROR_MISFIT, "a resynchronization must lead to the next position");
+    bool names_set;
     uint8_t digest[CHANGE_LOG_DIGEST_SIZE];
     g_autofree char *path = replica_resync_staging_path(row->folder);
-    if (!read_to_end(reader, digest, error) || !sync_and_rename(fd, part, path, error))
+    if (!read_to_end(reader, digest, &names_set, error) || !sync_and_rename(fd, part, path, error))
         return false;
     if (header->kind == CHANGE_LOG_RESYNC)
         tally_resync_bytes(relationship_tally(self->relationship), file_bytes(fd));
@@ -466,6 +550,9 @@ apply_initial(Replica *self, const StoreRelationship *row, const ChangeLogHeader
     g_autoptr(GByteArray) all = last ? g_byte_array_new() : NULL;
     Closing closing = { replay, self->relationship, all };
     ChangeLogSource source = { closing_read, &closing };
+    /* After a failover in a change of the disks, that goes on. */
+    if (row->initial_complete && row->state == STATE_REPLICATING && !relationship_move(self->relationship, OPERATION_CHANGE_DISKS, error))
+        return false;
     if (!replica_open_disks(self, error))
         return false;
     if (!replica_apply_source(self, source, error)) {
@@ -488,7 +575,8 @@ receive_initial(Replica *self, const StoreRelationship *row, const ChangeLogHead
 {
     if (!begin_receiving_work(self, CHANGE_LOG_INITIAL, error))
         return false;
-    bool good = apply_initial(self, row, header, replay, token, captured_usec, error);
+    g_autoptr(StoreRelationship) now = relationship_row(self->relationship);
+    bool good = check_disks(now, header, error) && apply_initial(self, row, header, replay, token, captured_usec, error);
     relationship_end_work(self->relationship);
     return good;
 }
@@ -507,7 +595,7 @@ check_header(Replica *self, const StoreRelationship *row, const ChangeLogHeader 
     if (!change_log_fits(header, row->vm_uuid, row->lineage, initial ? 0 : row->position, initial ? none : row->digest,
                          &cause))
         return refuse(error, LINK_ERROR_MISFIT, "%s", cause->message);
-    return same_disks(row, header, error) && check_sizes(self, row, header, limits, error);
+    return check_disks(row, header, error) && check_sizes(self, row, header, limits, error);
 }
 
 bool
@@ -652,6 +740,9 @@ replica_position(Replica *self, LinkPosition *ret_position)
     ret_position->applied = row->applied;
     memcpy(ret_position->digest, row->digest, sizeof ret_position->digest);
     ret_position->seeded = replica_is_seeded(row);
+    g_auto(GStrv) ids = row->initial_complete ? replica_set(row, NULL) : NULL;
+    if (ids != NULL)
+        disk_set_digest((const char *const *)ids, ret_position->disk_set);
     if (row->pass_token != NULL)
         g_strlcpy(ret_position->pass_token, row->pass_token, sizeof ret_position->pass_token);
 }

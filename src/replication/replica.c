@@ -157,7 +157,7 @@ define_as(const ReplicationContext *context, const StoreRelationship *row, const
     g_autofree char *peer_xml = NULL;
     if (!g_file_get_contents(xml_path, &peer_xml, NULL, error))
         return false;
-    g_auto(GStrv) ids = replica_folder_disks(row->folder, error);
+    g_auto(GStrv) ids = replica_set_of_state(row, blob_folder, error);
     if (ids == NULL)
         return false;
     g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);

@@ -66,6 +66,22 @@ bool replica_make_overlays(const StoreRelationship *row, GError **error);
 /* What is applied, for a third host that it is sent on to; borrowed. */
 ChangeJournal *replica_journal(Replica *self);
 
+/* ---- replica-disks.c: which disks it has ---- */
+/* Those that replicate, as of the newest log received; (transfer full) ids, NULL at the end */
+char **replica_set(const StoreRelationship *row, GError **error);
+/* Those of the state that the blobs in @blob_folder belong to; others may lie beside them. (transfer full) */
+char **replica_set_of_state(const StoreRelationship *row, const char *blob_folder, GError **error);
+/* Are these ids the disks of a change that has begun, and in which they are being copied? */
+bool   replica_is_pending(const StoreRelationship *row, char *const *set, const char *id);
+/* The primary wants the disks of @offer to replicate: makes what is new of them, empty. May be repeated. LINK_ERROR. By the operation that has it. */
+bool   replica_begin_change(Replica *self, const LinkOffer *offer, const ReplicaLimits *limits, GError **error);
+/* There is no such change any more: what was being copied goes. By the operation that has it. */
+bool   replica_end_change(Replica *self, GError **error);
+/* From position @position on the disks of @ids replicate; durable before the position is. */
+bool   replica_note_leaving(const StoreRelationship *row, const ChangeLogHeader *header, GError **error);
+/* Removes the images of disks that left and that no recovery point needs. */
+bool   replica_tidy_disks(Replica *self, const StoreRelationship *row, GError **error);
+
 /* Would a log with @header be taken now? Errors are LINK_ERROR. */
 bool     replica_check_header(Replica *self, const ChangeLogHeader *header, const ReplicaLimits *limits, GError **error);
 /* Applies one log of a first copy that comes in whole and checked logs, all of which are durable: @header and @digest of the one in @fd.

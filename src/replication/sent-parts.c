@@ -52,7 +52,7 @@ is_known(const Plan *sent, const Moment *moment)
         const MomentDisk *disk = moment_disk(moment, i);
         const PlanDisk *parts = sent != NULL ? plan_disk(sent, disk->id) : NULL;
         uint64_t bytes = parts != NULL ? extent_set_bytes(parts->todo) : 0;
-        if (extent_set_bytes(disk->dirty) != bytes)
+        if ((disk->dirty != NULL ? extent_set_bytes(disk->dirty) : 0) != bytes)
             return false;
     }
     return true;
@@ -71,7 +71,8 @@ sent_parts_note(const ReplicationContext *context, const char *vm_uuid, const ch
         const MomentDisk *disk = moment_disk(moment, i);
         PlanDisk *parts = plan_add_disk(sent, disk->id, disk->size_bytes);
         extent_set_clear(parts->todo);
-        extent_set_add_set(parts->todo, disk->dirty);
+        if (disk->dirty != NULL)
+            extent_set_add_set(parts->todo, disk->dirty);
     }
     g_autofree char *path = path_of(context, vm_uuid);
     return plan_save(sent, path, error);

@@ -98,8 +98,10 @@ static bool
 operation_of_job(const JobView *view, Operation *ret)
 {
     bool resync = view->type == JOB_RESYNC || view->type == JOB_RESYNC_EXTENDED;
-    *ret = resync ? OPERATION_CANCEL_RESYNC : OPERATION_CANCEL_INITIAL;
-    return resync || view->type == JOB_START_INITIAL || view->type == JOB_START_SEEDED ||
+    *ret = resync                             ? OPERATION_CANCEL_RESYNC
+           : view->type == JOB_CHANGE_DISKS ? OPERATION_CANCEL_DISKS
+                                              : OPERATION_CANCEL_INITIAL;
+    return resync || view->type == JOB_CHANGE_DISKS || view->type == JOB_START_INITIAL || view->type == JOB_START_SEEDED ||
            view->type == JOB_START_EXPORT;
 }
 
@@ -112,5 +114,6 @@ replication_service_cancel_job(ReplicationService *self, const Caller *caller, J
     if (member == NULL || !operation_of_job(view, &operation) || !job_cancel(job))
         return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
                                   "the job has ended, or cannot be cancelled (its property Cancellable)");
-    return service_cancel_copy(member, caller, operation, error);
+    return operation == OPERATION_CANCEL_DISKS ? service_cancel_disks(member, caller, error) :
+                                                 service_cancel_copy(member, caller, operation, error);
 }

@@ -85,9 +85,12 @@ service_complete_settings(ReplicationService *self, const RelationshipSettings *
     return settings;
 }
 
-static bool
-check_included(GPtrArray *disks, const RelationshipSettings *settings, GError **error)
+bool
+service_check_included(ReplicationService *self, const char *vm_uuid, const RelationshipSettings *settings, GError **error)
 {
+    g_autoptr(GPtrArray) disks = replication_service_disks(self, vm_uuid, error);
+    if (disks == NULL)
+        return false;
     for (char **target = settings->included_disks; target != NULL && *target != NULL; target++) {
         bool found = false;
         for (guint i = 0; i < disks->len; i++)
@@ -158,8 +161,7 @@ replication_service_create(ReplicationService *self, const Caller *caller, const
         return replication_refuse(error, REPLICATION_ERROR_NOT_SUPPORTED,
                                   "VM '%s' is transient; define it before it is replicated",
                                   domain->name);
-    g_autoptr(GPtrArray) disks = replication_service_disks(self, vm_uuid, error);
-    if (disks == NULL || !check_included(disks, wanted, error))
+    if (!service_check_included(self, vm_uuid, wanted, error))
         return false;
     g_autoptr(RelationshipSettings) settings = service_complete_settings(self, wanted);
     g_auto(GStrv) targets = primary_disks(&self->context, domain->uuid, settings, error);
@@ -325,6 +327,10 @@ replication_service_change_state(ReplicationService *self, const Caller *caller,
     g_autoptr(Member) member = domain != NULL ? service_find_relationship(self, vm_uuid, index, "change the replication state", error) : NULL;
     if (member == NULL)
         return false;
+    if (requested == 15 && member->primary != NULL)
+        return service_retry_disks(member, caller, ret_job, error);
+    if (service_is_changing_disks(member) && (requested == 3 || requested == (member->primary != NULL ? 1u : 2u)))
+        return service_cancel_disks(member, caller, error);
     if (member->primary != NULL && requested == 2)
         return service_give_up_role(member, caller, error);
     if (member->primary != NULL && requested == 4)
@@ -336,8 +342,8 @@ replication_service_change_state(ReplicationService *self, const Caller *caller,
     if (requested != 3 && requested != 7)
         return replication_refuse(error, REPLICATION_ERROR_NOT_SUPPORTED,
                                   "RequestedState %u is not available here; 3 (resume) and 7 (suspend) are, and on a primary 1 (cancel "
-                                  "initial replication), 2 (become a replica), 4 (prepare a planned failover) and 9 (cancel a "
-                                  "resynchronization)",
+                                  "initial replication), 2 (become a replica), 4 (prepare a planned failover), 9 (cancel a "
+                                  "resynchronization) and 15 (try a change of the disks again)",
                                   requested);
     Operation operation = requested == 3 ? OPERATION_RESUME : OPERATION_SUSPEND;
     if (!relationship_begin_operation(member->relationship, operation_name(operation), error))
@@ -389,7 +395,8 @@ leave_replica(Member *member, const StoreRelationship *row, char **ret_word, GEr
     bool held = row->state == STATE_RECOVERED || row->state == STATE_COMMITTED || row->state == STATE_CRITICAL;
     if (!row->initial_complete || held)
         return true;
-    return replica_apply_pending(member->replica, error) && replica_give_up_passes(member->replica, error);
+    return replica_apply_pending(member->replica, error) && replica_give_up_passes(member->replica, error) &&
+           (row->state != STATE_DISK_UPDATE || replica_end_change(member->replica, error));
 }
 
 /* Without its lock the VM could be started here, too. A replica that cannot be asked does not bar the way out. */

@@ -21,6 +21,9 @@ check_replica(const VirtDomain *domain, const StoreRelationship *row, GError **e
         return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
                                   "cannot extend replication: VM '%s' is failed over; reverse its replication to the third host instead, or revert "
                                   "the failover first", domain->name);
+    if (row->state == STATE_DISK_UPDATE)
+        return replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
+                                  "cannot extend replication: the disks of VM '%s' that replicate are being changed; wait for its end", domain->name);
     return (row->initial_complete && row->folder != NULL) ||
            replication_refuse(error, REPLICATION_ERROR_INVALID_STATE,
                               "cannot extend replication: the first copy of VM '%s' is not complete; wait for its end", domain->name);
@@ -33,7 +36,8 @@ check_disks(const StoreRelationship *row, const RelationshipSettings *settings, 
     if (settings->included_disks == NULL)
         return true;
     GError *cause = NULL;
-    g_auto(GStrv) ids = replica_folder_disks(row->folder, &cause);
+    g_autofree char *blobs = replica_blob_folder(row->folder);
+    g_auto(GStrv) ids = replica_set_of_state(row, blobs, &cause);
     if (ids == NULL)
         return service_fail(cause, error);
     bool same = g_strv_length(ids) == g_strv_length(settings->included_disks);

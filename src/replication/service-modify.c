@@ -20,16 +20,16 @@ static bool
 check_wanted(Member *member, const RelationshipSettings *wanted, GError **error)
 {
     g_autoptr(StoreRelationship) row = relationship_row(member->relationship);
-    g_autoptr(RelationshipSettings) current = relationship_settings(member->relationship);
     ReplicationState same;
-    if (!state_table_next(row->mode, row->state, row->resume_state, OPERATION_MODIFY, &same, error) ||
-        !relationship_settings_check(wanted, error) || (row->index > 0 && !service_check_extended(member->service, row, wanted, error)))
-        return false;
-    if (has_same_disks(current, wanted))
-        return true;
-    return replication_refuse(error, REPLICATION_ERROR_NOT_SUPPORTED,
-                              "the disks of VM '%s' that replicate cannot be changed; leave IncludedDisks out, or remove replication and "
-                              "enable it again", row->vm_name);
+    return state_table_next(row->mode, row->state, row->resume_state, OPERATION_MODIFY, &same, error) &&
+           relationship_settings_check(wanted, error) && (row->index == 0 || service_check_extended(member->service, row, wanted, error));
+}
+
+static bool
+wants_other_disks(Member *member, const RelationshipSettings *wanted)
+{
+    g_autoptr(RelationshipSettings) current = relationship_settings(member->relationship);
+    return current->included_disks != NULL && wanted->included_disks != NULL && !has_same_disks(current, wanted);
 }
 
 /* Where the settings say the replica is, there must be one of this VM. */
@@ -56,6 +56,9 @@ keep(Member *member, const RelationshipSettings *settings, GError **error)
     row->settings = relationship_settings_to_json(settings);
     bool good = relationship_edit_end(member->relationship, row, error);
     primary_settings_changed(member->primary);
+    g_autoptr(GError) unseen = NULL;
+    if (good && !primary_note_seen_disks(&member->service->context, relationship_vm(member->relationship), &unseen))
+        log_info("service", relationship_vm(member->relationship), "its disks cannot be looked at now: %s", unseen->message);
     return good;
 }
 
@@ -83,6 +86,8 @@ replication_service_modify(ReplicationService *self, const Caller *caller, const
     const char *verb = operation_name(OPERATION_MODIFY);
     *ret_job = NULL;
     g_autoptr(Member) member = service_find_relationship(self, vm_uuid, index, verb, error);
+    if (member != NULL && member->primary != NULL && wants_other_disks(member, wanted))
+        return relationship_settings_check(wanted, error) && service_change_disks(member, caller, wanted, ret_job, error);
     if (member == NULL || !check_wanted(member, wanted, error) ||
         !relationship_begin_operation(member->relationship, verb, error))
         return false;

@@ -106,6 +106,17 @@ bool    service_take_back_resync(Member *member, GError **error);
 /* Lets the former replica turn this primary into its replica. */
 bool    service_give_up_role(Member *member, const Caller *caller, GError **error);
 
+/* service-disks.c: a change of the disks that replicate. Errors as in service.h. */
+/* Of a primary to those in @wanted, with the other settings in it. (transfer full) @ret_job lasts until they all replicate. */
+bool    service_change_disks(Member *member, const Caller *caller, const RelationshipSettings *wanted, Job **ret_job, GError **error);
+/* One that failed. */
+bool    service_retry_disks(Member *member, const Caller *caller, Job **ret_job, GError **error);
+bool    service_is_changing_disks(Member *member);
+/* On either side: back to the disks of before. */
+bool    service_cancel_disks(Member *member, const Caller *caller, GError **error);
+/* What a primary's offer for a replica that is here says of its disks. Errors are LINK_ERROR for the peer. */
+bool    service_take_disks(Member *member, const LinkOffer *offer, GError **error);
+
 /* service-power.c: has the administrator named the VM as one that he keeps from running twice himself? */
 bool    service_fence_is_waived(Member *member);
 /* Is it a replica that is failed over and runs? */
@@ -141,6 +152,8 @@ bool    service_check_location(const char *parameter, const char *location, GErr
 Member *service_find_replicating(ReplicationService *self, const char *vm_uuid, const char *what, GError **error);
 /* That one of its relationships, 0 or 1; (transfer full) */
 Member *service_find_relationship(ReplicationService *self, const char *vm_uuid, unsigned index, const char *what, GError **error);
+/* Has the VM the disks in IncludedDisks of @settings? */
+bool    service_check_included(ReplicationService *self, const char *vm_uuid, const RelationshipSettings *settings, GError **error);
 /* Settings with what a client cannot know; (transfer full) */
 RelationshipSettings *service_complete_settings(ReplicationService *self, const RelationshipSettings *wanted);
 

@@ -88,6 +88,8 @@ service_judge(Relationship *relationship, const StoreRelationship *row, const Re
     tally_read(tally, &now);
     g_autofree char *consistent_error = relationship_consistent_error(relationship);
     g_autofree char *guest_error = row->guest_todo != 0 ? relationship_guest_error(relationship) : NULL;
+    g_autofree char *disks_failure = row->state == STATE_DISK_UPDATE_CRITICAL ? relationship_disks_failure(relationship) : NULL;
+    g_autofree char *left_out = relationship_left_out(relationship);
     bool is_replica = replication_mode_is_replica(row->mode);
     HealthFacts facts = {
         .vm_name = row->vm_name,
@@ -102,6 +104,8 @@ service_judge(Relationship *relationship, const StoreRelationship *row, const Re
         .last_error = last_error,
         .consistent_error = consistent_error,
         .guest_error = guest_error,
+        .left_out = left_out,
+        .disks_failure = disks_failure,
         .lag_usec = lag_usec,
         .silent_usec = is_replica ? tally_silent_usec(tally) : -1,
         .interval_sec = relationship_settings_interval(settings),

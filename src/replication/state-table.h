@@ -30,6 +30,10 @@ typedef enum {
     OPERATION_COMMIT,
     OPERATION_CONTINUE,
     OPERATION_MODIFY,            /* its settings */
+    OPERATION_CHANGE_DISKS,      /* which of the VM's replicate */
+    OPERATION_DISKS_CHANGED,     /* the first position with the new set is on the replica */
+    OPERATION_DISKS_FAILED,
+    OPERATION_CANCEL_DISKS,
     OPERATION_TEST_FAILOVER,     /* a second VM beside the replica; replication goes on */
     OPERATION_REMOVE,
     N_OPERATIONS,

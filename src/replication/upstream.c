@@ -64,7 +64,8 @@ upstream_is_of(const StoreRelationship *row)
 char **
 upstream_disks(const StoreRelationship *row, GError **error)
 {
-    return replica_folder_disks(row->folder, error);
+    g_autofree char *blobs = replica_blob_folder(row->folder);
+    return replica_set_of_state(row, blobs, error);
 }
 
 static bool

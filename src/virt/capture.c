@@ -39,6 +39,7 @@ struct VirtCapture {
     GPtrArray *targets; /* of char * */
     GPtrArray *scratch; /* of paths, in the order of targets */
     bool       incremental;
+    char     **whole;   /* (nullable): targets that have no bitmap all the same */
     bool       was_io_paused; /* by an error of the guest's own storage, before there was a job */
     uint64_t   scratch_max, free_floor, used_before;
     int64_t    deadline_usec, next_look_usec; /* monotonic */
@@ -292,6 +293,7 @@ capture_free(VirtCapture *self)
     g_free(self->scratch_folder);
     g_ptr_array_unref(self->targets);
     g_ptr_array_unref(self->scratch);
+    g_strfreev(self->whole);
     g_clear_error(&self->freeze_error);
     g_mutex_clear(&self->lock);
     g_cond_clear(&self->wake);
@@ -336,6 +338,7 @@ capture_new(VirtHost *host, virDomainPtr domain, const VirtCaptureRequest *reque
                                                        request->job_id, request->disks[i]));
     }
     self->incremental = request->incremental != NULL;
+    self->whole = g_strdupv((char **)request->whole);
     self->scratch_max = request->scratch_max_bytes;
     self->deadline_usec = g_get_monotonic_time() + (int64_t)request->timeout_sec * G_USEC_PER_SEC;
     self->next_look_usec = g_get_monotonic_time() + LOOK_AT_JOB_USEC;
@@ -391,8 +394,11 @@ backup_xml(const VirtCapture *self, const VirtCaptureRequest *request)
         const char *target = g_ptr_array_index(self->targets, i);
         g_autofree char *scratch = g_markup_escape_text(g_ptr_array_index(self->scratch, i), -1);
         /* Targets are plain names, see check_request(). */
+        const char *mode = !self->incremental                            ? ""
+                           : virt_capture_bitmap(self, target) != NULL ? " exportbitmap='" BITMAP_NAME "'"
+                                                                       : " backupmode='full'";
         g_string_append_printf(xml, "<disk name='%s' backup='yes' type='file' exportname='%s'%s><scratch file='%s'/></disk>",
-                               target, target, self->incremental ? " exportbitmap='" BITMAP_NAME "'" : "", scratch);
+                               target, target, mode, scratch);
     }
     g_string_append(xml, "</disks></domainbackup>");
     return g_string_free(xml, FALSE);
@@ -535,7 +541,9 @@ virt_capture_export(const VirtCapture *self, const char *target)
 const char *
 virt_capture_bitmap(const VirtCapture *self, const char *target)
 {
-    return self->incremental && virt_capture_export(self, target) != NULL ? BITMAP_NAME : NULL;
+    bool has = self->incremental && virt_capture_export(self, target) != NULL &&
+               (self->whole == NULL || !g_strv_contains((const char *const *)self->whole, target));
+    return has ? BITMAP_NAME : NULL;
 }
 
 VirtCaptureStatus

@@ -177,6 +177,38 @@ virt_checkpoint_drop_unknown(VirtHost *host, const char *uuid, const char *scrat
 
 /* ---- adopting ---- */
 
+static bool
+names_disk(const char *xml, const char *target)
+{
+    g_autoptr(xmlDoc) doc = domxml_parse(xml, NULL);
+    xmlNode *disks = doc != NULL ? domxml_child(xmlDocGetRootElement(doc), "disks") : NULL;
+    for (xmlNode *node = domxml_child(disks, "disk"); node != NULL; node = domxml_next(node, "disk")) {
+        g_autofree char *name = domxml_attr(node, "name"), *kind = domxml_attr(node, "checkpoint");
+        if (g_strcmp0(name, target) == 0)
+            return g_strcmp0(kind, "bitmap") == 0;
+    }
+    return false;
+}
+
+bool
+virt_checkpoint_covers(VirtHost *host, const char *uuid, const char *name, const char *target, bool *ret_covers, GError **error)
+{
+    g_auto(virDomainPtr) domain = virt_host_domain(host, uuid, error);
+    if (domain == NULL)
+        return false;
+    g_auto(virDomainCheckpointPtr) checkpoint = virDomainCheckpointLookupByName(domain, name, 0);
+    *ret_covers = false;
+    if (checkpoint == NULL)
+        return virGetLastErrorCode() == VIR_ERR_NO_DOMAIN_CHECKPOINT ||
+               virt_fail(host, domain, error, "cannot be asked for checkpoint '%s'", name);
+    char *xml = virDomainCheckpointGetXMLDesc(checkpoint, VIR_DOMAIN_CHECKPOINT_XML_NO_DOMAIN);
+    if (xml == NULL)
+        return virt_fail(host, domain, error, "has a checkpoint '%s' that cannot be read", name);
+    *ret_covers = names_disk(xml, target);
+    free(xml);
+    return true;
+}
+
 static char *
 adoption_xml(const char *name, const char *const *disks, const char *domain_xml)
 {
@@ -206,4 +238,15 @@ virt_checkpoint_adopt(VirtHost *host, const char *uuid, const char *name, const 
     g_auto(virDomainCheckpointPtr) checkpoint =
         virDomainCheckpointCreateXML(domain, xml, VIR_DOMAIN_CHECKPOINT_CREATE_REDEFINE);
     return checkpoint != NULL || virt_fail(host, domain, error, "has a bitmap '%s' that cannot be registered", name);
+}
+
+bool
+virt_checkpoint_extend(VirtHost *host, const char *uuid, const char *name, const char *const *disks, GError **error)
+{
+    g_auto(virDomainPtr) domain = virt_host_domain(host, uuid, error);
+    if (domain == NULL)
+        return false;
+    g_auto(virDomainCheckpointPtr) checkpoint = virDomainCheckpointLookupByName(domain, name, 0);
+    return (checkpoint == NULL || remove_record(host, domain, checkpoint, error)) &&
+           virt_checkpoint_adopt(host, uuid, name, disks, error);
 }

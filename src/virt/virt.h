@@ -132,6 +132,7 @@ typedef struct {
     const char *job_id;           /* short unique text; part of socket and scratch names */
     const char *const *disks;     /* targets, NULL at the end: all from one moment */
     const char *incremental;      /* (nullable): checkpoint whose changes are wanted; NULL: whole disks */
+    const char *const *whole;     /* (nullable): those of `disks` that the incremental checkpoint does not cover; NULL at the end */
     const char *checkpoint;       /* (nullable): checkpoint to make in the same moment */
     const char *scratch_folder;   /* bounded place for scratch files; writable by QEMU's user */
     const char *socket_folder;    /* for a QEMU that runs as our user; libvirt's own folder of the VM otherwise */
@@ -171,6 +172,11 @@ bool   virt_checkpoint_delete(VirtHost *host, const char *uuid, const char *name
 /* Deletes bitmaps of ours in the VM's images that no checkpoint names: libvirt forgets its checkpoints when a running VM
  * is undefined. */
 bool   virt_checkpoint_drop_unknown(VirtHost *host, const char *uuid, const char *scratch_folder, GError **error);
+/* Does the checkpoint tell what changed on disk @target since? */
+bool   virt_checkpoint_covers(VirtHost *host, const char *uuid, const char *name, const char *target, bool *ret_covers,
+                              GError **error);
+/* Of a VM that is off: the checkpoint, which covers some of @disks, is for all of them from now on. Their images have the bitmap. */
+bool   virt_checkpoint_extend(VirtHost *host, const char *uuid, const char *name, const char *const *disks, GError **error);
 /* Registers a bitmap that exists in the images of @disks (name of bitmap = name of checkpoint). */
 bool   virt_checkpoint_adopt(VirtHost *host, const char *uuid, const char *name, const char *const *disks, GError **error);
 

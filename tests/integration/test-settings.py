@@ -45,7 +45,6 @@ def refused(primary, replica, uuid):
     modify(primary, uuid, INVALID_PARAMETER, RecoveryServerPortNumber=0)
     modify(primary, uuid, NOT_SUPPORTED, AuthenticationType=1)
     modify(primary, uuid, INVALID_STATE, identity=settings_id(uuid, 1), RecoveryHistory=1)
-    modify(primary, uuid, NOT_SUPPORTED, IncludedDisks=[f"Microsoft:{uuid.upper()}\\vda"])
     modify(primary, uuid, INVALID_PARAMETER, identity=settings_id("00000000-0000-4000-8000-000000000000"), RecoveryHistory=1)
     modify(replica, uuid, INVALID_STATE, RecoveryHistory=1)
     try:

@@ -75,11 +75,11 @@ def make_disk(path, image_format, size, start=b""):
 
 
 def make_guest(program, folder, sizes, name="ledger", guest_uuid=None, image_format="qcow2", memory=16,
-               variables=None, tpm=False, network=False, bus=None, **config):
+               variables=None, tpm=False, network=False, bus=None, acpi=False, **config):
     """Disks and domain XML of a ledger guest in @folder; @config as for ledger.choose_config. The @bus is IDE where there is one: a guest
     takes a tenth of the processor then that it takes with virtio, where the BIOS does much that emulation is slow at. The BIOS never
     flushes; with virtio QEMU sees that and writes through by itself. With @variables, the path of a variable
-    store, it has UEFI without Secure Boot and does not run the ledger, which needs a BIOS."""
+    store, it has UEFI without Secure Boot and does not run the ledger, which needs a BIOS. Devices can be plugged in with @acpi."""
     guest = Guest(guest_uuid or str(uuid.uuid4()), name, os.path.join(folder, f"{name}.xml"), [],
                   os.path.join(folder, f"{name}.serial"))
     with open(program, "rb") as file:
@@ -98,7 +98,7 @@ def make_guest(program, folder, sizes, name="ledger", guest_uuid=None, image_for
                                  serial=guest.serial, machine="q35" if variables else "pc",
                                  firmware=" firmware='efi'" if variables else "", devices=(TPM if tpm else "") + (NETWORK if network else ""),
                                  os=EFI.format(path=variables) if variables else "",
-                                 features="  <features>\n    <acpi/>\n  </features>\n" if variables else ""))
+                                 features="  <features>\n    <acpi/>\n  </features>\n" if variables or acpi else ""))
     return guest
 
 
