@@ -14,7 +14,7 @@ from mortal import Mortal  # noqa: E402
 
 BUILD = sys.argv[1]
 NOT_SUPPORTED, INVALID_PARAMETER, INVALID_STATE = 32770, 32773, 32775
-PREPARE, RESUME, SUSPEND = 4, 3, 7
+PREPARE, RESUME, SUSPEND, RETRY = 4, 3, 7, 15  # RETRY: of a change of the disks
 PRIMARY, REPLICA, EXTENDED = 1, 2, 4
 PLANNED = 3
 # The durable steps at which the daemon in the middle dies.
@@ -244,6 +244,33 @@ def test_deaths_of_the_one_in_the_middle():
         ask_until(second, uuid, hosts.REPLICATING, 0, become_primary)
         scribble(second.disk_paths())
         hosts.wait_for(lambda: differ(replica_images(third, uuid), second.disk_paths()) is None, "the third host to have all", 60)
+
+
+def test_the_disks_of_a_chain_stay():
+    with hosts.Site(BUILD) as site:
+        first, second, third = (site.host(name) for name in "prx")
+        uuid = first.add_guest((16 * MIB, 16 * MIB), memory=128).uuid
+        for host in (first, second, third):
+            host.start()
+        second.enable_server(first.name)
+        third.enable_server(second.name)
+        first.create_relationship(uuid, second, IncludedDisks=[f"Microsoft:{uuid.upper()}\\vda"])
+        first.start_replication(uuid)
+        second.wait_state(uuid, hosts.REPLICATING)
+        extend(second, uuid, third)
+        second.start_replication(uuid)
+        second.wait_state(uuid, hosts.REPLICATING, index=1)
+        settings = hosts.EmbeddedInstance("Msvm_ReplicationSettingData", {
+            "InstanceID": f"Microsoft:{uuid.upper()}\\HVR\\0",
+            "IncludedDisks": [f"Microsoft:{uuid.upper()}\\{disk}" for disk in ("vda", "vdb")]})
+        refused(lambda: first.call("ModifyReplicationSettings", ComputerSystem=first.vm_epr(uuid), ReplicationSettingData=settings),
+                "sent on to a third host")
+        remove(second, uuid, 1)
+        first.change_state(uuid, RETRY)
+        first.wait_state(uuid, hosts.REPLICATING)
+        scribble(first.disk_paths())
+        hosts.wait_for(lambda: len(replica_images(second, uuid)) == 2 and differ(replica_images(second, uuid), first.disk_paths()) is None,
+                       "the second host to have both", 60)
 
 
 def test_the_second_host_becomes_the_primary():
