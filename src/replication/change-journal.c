@@ -364,7 +364,7 @@ change_journal_note(ChangeJournal *self, const ChangeLogDisk *disks, unsigned n_
 ExtentSet *
 change_journal_since(ChangeJournal *self, const char *name, const char *disk, uint64_t size_bytes, GError **error)
 {
-    guint first;
+    guint first = 0;
     g_mutex_lock(&self->lock);
     bool known = !self->unreadable && find(self, name, &first);
     ExtentSet *changed = known ? extent_set_new() : NULL;

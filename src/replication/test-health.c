@@ -56,6 +56,14 @@ static const struct {
      HEALTH_WARNING,
      "does not have the addresses that were set for it: the agent does not run; set them"},
 
+    {"disks-are-being-changed", {.vm_name = "vm", .mode = MODE_PRIMARY, .state = STATE_DISK_UPDATE, .interval_sec = 300, .silent_usec = -1},
+     HEALTH_WARNING, "until that is done a failover has those of before"},
+    {"disks-could-not-be-changed",
+     {.vm_name = "vm", .mode = MODE_PRIMARY, .state = STATE_DISK_UPDATE_CRITICAL, .interval_sec = 300, .silent_usec = -1,
+      .disks_failure = "no room"},
+     HEALTH_CRITICAL, "could not be changed: no room; those that replicated before go on"},
+    {"a-disk-that-does-not-replicate", {P, .left_out = "vdc"}, HEALTH_WARNING, "do not replicate: vdc"},
+
     {"waits-for-another-backup", {P, ERROR(FAILURE_WAITING), .lag_usec = 10 * MIN_}, HEALTH_OK, NULL},
     {"waits-too-long",
      {P, ERROR(FAILURE_WAITING), .lag_usec = 2 * HOUR},
