@@ -83,7 +83,7 @@ check_all_there(const GPtrArray *targets, const RelationshipSettings *settings, 
             continue;
         g_set_error(error, REPLICATION_ERROR, REPLICATION_ERROR_NOT_SUPPORTED,
                     "disk '%s' is to be replicated, but the VM has no such disk that could be (CD-ROMs, read-only and "
-                    "shareable ones cannot); give it back, or take it out with 'virt-replica modify --exclude %s'", *wanted, *wanted);
+                    "shareable ones cannot); give it back, or take it out with 'virt-replica modify VM --exclude %s'", *wanted, *wanted);
         return false;
     }
     return true;
