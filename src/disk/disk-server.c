@@ -159,9 +159,10 @@ disk_server_start(const char *run_folder, const DiskServerImage *images, unsigne
 }
 
 DiskServer *
-disk_server_start_bitmap(const char *run_folder, const char *path, const char *bitmap, GError **error)
+disk_server_start_bitmap(const char *run_folder, const char *path, const char *format, const char *bitmap,
+                         GError **error)
 {
-    const DiskServerImage image = { .id = DISK_SERVER_BITMAP_EXPORT, .path = path, .format = "qcow2" };
+    const DiskServerImage image = { .id = DISK_SERVER_BITMAP_EXPORT, .path = path, .format = format };
     if (!tool_check_present(path, error))
         return NULL;
     return start(run_folder, &image, 1, NODE_READ_ONLY | NODE_FORCE_SHARE | NODE_FOLLOW_HEADER, bitmap, error);

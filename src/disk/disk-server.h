@@ -36,11 +36,12 @@ typedef struct DiskServer DiskServer;
  */
 DiskServer *disk_server_start(const char *run_folder, const DiskServerImage *images, unsigned n_images, bool writable,
                               GError **error);
-/* Shows one qcow2 image with its backing files, and its @bitmap, as export DISK_SERVER_BITMAP_EXPORT. Read-only and
+/* Shows one image with its backing files, and its @bitmap (nullable), as export DISK_SERVER_BITMAP_EXPORT. Read-only and
  * without any lock, so that it is never in the way of `virsh start`; what was read while the VM was started is worth
  * nothing. DISK_ERROR_MISSING when there is no such bitmap or it is inconsistent (as it is while the VM runs). */
 #define DISK_SERVER_BITMAP_EXPORT "disk"
-DiskServer *disk_server_start_bitmap(const char *run_folder, const char *path, const char *bitmap, GError **error);
+DiskServer *disk_server_start_bitmap(const char *run_folder, const char *path, const char *format, const char *bitmap,
+                                     GError **error);
 /* Forgets the process, which goes on; disk_server_end_left_over() ends it. NULL is fine. */
 void        disk_server_leave(DiskServer *self);
 /* Closes the images, which flushes them and stores their bitmaps, ends the process and waits for its end. NULL is fine. */

@@ -152,7 +152,7 @@ test_fence(TestDisk *test, gconstpointer data)
     g_clear_error(&error);
     disk_server_stop(server);
 
-    server = disk_server_start_bitmap(test->run, test->image, "b", &error);
+    server = disk_server_start_bitmap(test->run, test->image, "qcow2", "b", &error);
     g_assert_no_error(error);
     start_guest(test, test->image, &error); /* nothing is in its way */
     g_assert_no_error(error);
@@ -183,7 +183,7 @@ test_bitmap(TestDisk *test, gconstpointer data)
     disk_client_free(client);
     disk_server_stop(server);
 
-    g_autoptr(DiskServer) shown = disk_server_start_bitmap(test->run, test->image, "b", &error);
+    g_autoptr(DiskServer) shown = disk_server_start_bitmap(test->run, test->image, "qcow2", "b", &error);
     g_assert_no_error(error);
     g_autoptr(DiskClient) reader = disk_client_connect(disk_server_socket(shown), DISK_SERVER_BITMAP_EXPORT, "b",
                                                        test->pool, &error);
@@ -217,7 +217,7 @@ test_bitmap_missing(TestDisk *test, gconstpointer data)
     make_image(test->image);
     image_bitmap_add(test->image, "b", &error);
     g_assert_no_error(error);
-    g_assert_null(disk_server_start_bitmap(test->run, test->image, "c", &error));
+    g_assert_null(disk_server_start_bitmap(test->run, test->image, "qcow2", "c", &error));
     g_assert_error(error, DISK_ERROR, DISK_ERROR_MISSING);
     g_clear_error(&error);
 
@@ -229,7 +229,7 @@ test_bitmap_missing(TestDisk *test, gconstpointer data)
     image_info(test->image, "qcow2", false, &info, &error);
     g_assert_no_error(error);
     g_assert_cmpstr(info->broken_bitmaps[0], ==, "b");
-    g_assert_null(disk_server_start_bitmap(test->run, test->image, "b", &error));
+    g_assert_null(disk_server_start_bitmap(test->run, test->image, "qcow2", "b", &error));
     g_assert_error(error, DISK_ERROR, DISK_ERROR_MISSING);
 }
 
@@ -270,7 +270,7 @@ test_overlay_is_recorded(TestDisk *test, gconstpointer data)
     disk_client_free(client);
     disk_server_stop(server);
 
-    server = disk_server_start_bitmap(test->run, overlay, "b", &error);
+    server = disk_server_start_bitmap(test->run, overlay, "qcow2", "b", &error);
     g_assert_no_error(error);
     client = disk_client_connect(disk_server_socket(server), DISK_SERVER_BITMAP_EXPORT, "b", test->pool, &error);
     g_assert_no_error(error);

@@ -100,6 +100,31 @@ connect_disk(Moment *self, MomentDisk *disk, const char *socket, const char *exp
     return bitmap == NULL || disk_client_dirty(disk->client, 0, disk->size_bytes, &disk->dirty, error);
 }
 
+/* What changed is in another export than the disk. */
+static bool
+read_changes(Moment *self, MomentDisk *disk, const char *socket, const char *export, const char *bitmap, GError **error)
+{
+    DiskClient *client = disk_client_connect(socket, export, bitmap, self->context->pool, error);
+    bool good = client != NULL && disk_client_dirty(client, 0, MIN(disk->size_bytes, disk_client_size(client)), &disk->dirty, error);
+    if (good && disk_client_size(client) != disk->size_bytes) {
+        g_set_error(error, VIRT_ERROR, VIRT_ERROR_BITMAP_LOST, "disk '%s' changed its size when it was captured", disk->id);
+        good = false;
+    }
+    disk_client_free(client);
+    return good;
+}
+
+static bool
+connect_captured(Moment *self, MomentDisk *disk, GError **error)
+{
+    const char *socket = virt_capture_socket(self->capture), *export = virt_capture_export(self->capture, disk->id);
+    const char *bitmap = virt_capture_bitmap(self->capture, disk->id);
+    const char *other = virt_capture_bitmap_export(self->capture, disk->id);
+    if (strcmp(export, other) == 0)
+        return connect_disk(self, disk, socket, export, bitmap, error);
+    return connect_disk(self, disk, socket, export, NULL, error) && read_changes(self, disk, socket, other, bitmap, error);
+}
+
 static bool
 is_off(const VirtDomain *domain)
 {
@@ -178,8 +203,7 @@ open_running(Moment *self, const MomentRequest *request, pid_t pid, const GPtrAr
     self->freeze_error = not_frozen != NULL ? g_error_copy(not_frozen) : NULL;
     for (guint i = 0; i < infos->len; i++) {
         MomentDisk *disk = add_disk(self, g_ptr_array_index(infos, i));
-        if (!connect_disk(self, disk, virt_capture_socket(self->capture), virt_capture_export(self->capture, disk->id),
-                          virt_capture_bitmap(self->capture, disk->id), error))
+        if (!connect_captured(self, disk, error))
             return false;
     }
     return true;
@@ -209,7 +233,7 @@ add_bitmaps(Moment *self, const MomentRequest *request, const GPtrArray *infos, 
     self->made_checkpoint = true; /* also when it is made in part: then it is taken away again */
     for (guint i = 0; i < infos->len; i++) {
         const VirtDisk *info = g_ptr_array_index(infos, i);
-        if (!image_bitmap_add(info->path, request->checkpoint, error))
+        if (!info->forgets && !image_bitmap_add(info->path, request->checkpoint, error))
             return false;
     }
     return virt_checkpoint_adopt(self->context->virt, request->vm_uuid, request->checkpoint, request->disks, error);
@@ -258,6 +282,32 @@ cover_disks(const Moment *self, const MomentRequest *request, const GPtrArray *i
            virt_checkpoint_extend(self->context->virt, request->vm_uuid, request->incremental, request->disks, error);
 }
 
+/* A raw disk: did it stay as it was when all of it was known? */
+static bool
+check_known(const Moment *self, const MomentRequest *request, const VirtDisk *info, GError **error)
+{
+    if (request->incremental == NULL || (self->marker_tells && g_strcmp0(self->marker, request->known) == 0))
+        return true;
+    if (request->planned && !self->marker_tells)
+        g_set_error(error, VIRT_ERROR, VIRT_ERROR_UNTRACKABLE, "disk '%s' is raw and on a block device, which does not tell "
+                    "whether it was written to; no planned failover is possible", info->target);
+    else
+        g_set_error(error, VIRT_ERROR, VIRT_ERROR_BITMAP_LOST, "disk '%s' is raw: what was written to it is known only "
+                    "while the VM runs; it is compared as a whole%s", info->target,
+                    request->planned ? " first, try again when it replicates again" : "");
+    return false;
+}
+
+static bool
+check_image(const Moment *self, const MomentRequest *request, const VirtDisk *info, const char *bitmap, GError **error)
+{
+    if (info->forgets)
+        return check_known(self, request, info, error);
+    g_autoptr(ImageInfo) image = NULL;
+    return image_info(info->path, info->format, true, &image, error) &&
+           (has_bitmap(image, bitmap) || fail_for_bitmap(self, info, bitmap, error));
+}
+
 static bool
 open_off(Moment *self, const MomentRequest *request, const GPtrArray *infos, GError **error)
 {
@@ -271,23 +321,23 @@ open_off(Moment *self, const MomentRequest *request, const GPtrArray *infos, GEr
     self->servers = g_ptr_array_new_with_free_func((GDestroyNotify)disk_server_stop);
     for (guint i = 0; i < infos->len; i++) {
         const VirtDisk *info = g_ptr_array_index(infos, i);
-        g_autoptr(ImageInfo) image = NULL;
-        if (!image_info(info->path, info->format, true, &image, error))
+        if (!check_image(self, request, info, bitmap, error))
             return false;
-        if (!has_bitmap(image, bitmap))
-            return fail_for_bitmap(self, info, bitmap, error);
         g_autofree char *random = g_uuid_string_random();
         random[8] = '\0';
         g_autofree char *folder = g_build_filename(self->context->run_folder, random, NULL);
-        DiskServer *server = disk_server_start_bitmap(folder, info->path, bitmap, error);
+        const char *own = info->forgets ? NULL : bitmap;
+        DiskServer *server = disk_server_start_bitmap(folder, info->path, info->format, own, error);
         if (server == NULL)
             return false;
         g_ptr_array_add(self->servers, server);
         MomentDisk *disk = add_disk(self, info);
-        if (!connect_disk(self, disk, disk_server_socket(server), DISK_SERVER_BITMAP_EXPORT, bitmap, error))
+        if (!connect_disk(self, disk, disk_server_socket(server), DISK_SERVER_BITMAP_EXPORT, own, error))
             return false;
         if (request->incremental == NULL || g_hash_table_contains(fresh, info->target))
             g_clear_pointer(&disk->dirty, extent_set_free);
+        else if (info->forgets)
+            disk->dirty = extent_set_new();
     }
     return true;
 }

@@ -24,6 +24,8 @@ typedef struct {
     const char        *incremental; /* (nullable): checkpoint since which changes are wanted */
     const char *const *may_lack;    /* (nullable): those of `disks` that `incremental` may not cover: they have no `dirty` then */
     const char        *checkpoint;  /* checkpoint to make at the moment */
+    const char        *known;       /* (nullable): moment_marker() of an earlier one since that checkpoint, all of which is known: raw
+                                       disks of a VM that is off have no other way to tell that nothing was written */
     unsigned           timeout_sec;
     bool               planned;     /* the last one before a planned failover: of a replica only as its primary's was */
     bool               freeze;      /* the guest's agent is to freeze its file systems at the moment; not for a VM that is off */

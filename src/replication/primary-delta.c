@@ -153,6 +153,7 @@ primary_run_delta(Primary *self, const StoreRelationship *row, char *const *targ
     primary_drop_checkpoints(self, row->checkpoint, NULL);
     MomentRequest request = { .vm_uuid = row->vm_uuid, .disks = (const char *const *)targets,
                               .incremental = row->checkpoint, .checkpoint = checkpoint,
+                              .known = self->sent_marker,
                               .timeout_sec = CAPTURE_TIMEOUT_SEC, .planned = kind == POINT_KIND_PLANNED,
                               .freeze = kind == POINT_KIND_STANDARD && primary_wants_freeze(self, row) };
     g_autoptr(Moment) moment = primary_open_moment(self, &request, error);

@@ -240,6 +240,7 @@ open_pass(Pass *pass, char *const *targets, char **ret_checkpoint, GError **erro
     g_autofree char *checkpoint = primary_checkpoint_name(pass->row, 'p', g_get_real_time());
     MomentRequest request = { .vm_uuid = pass->row->vm_uuid, .disks = (const char *const *)targets,
                               .incremental = pass->plan->checkpoint, .checkpoint = checkpoint,
+                              .known = self->planned_marker,
                               .timeout_sec = CAPTURE_TIMEOUT_SEC };
     g_autoptr(GError) cause = NULL;
     pass->moment = primary_open_moment(self, &request, &cause);

@@ -49,6 +49,32 @@ service_find_replicating(ReplicationService *self, const char *vm_uuid, const ch
 
 /* ---- CreateReplicationRelationship ---- */
 
+/* What the administrator should know of disks that have no place for a dirty bitmap: a note, or nothing. */
+static void
+note_raw_disks(Member *member, const RelationshipSettings *settings, Job *job)
+{
+    const ReplicationContext *context = &member->service->context;
+    const char *uuid = relationship_vm(member->relationship);
+    g_auto(GStrv) targets = primary_disks(context, uuid, settings, NULL);
+    g_autoptr(GPtrArray) disks = targets != NULL ? virt_host_disks(context->virt, uuid, NULL) : NULL;
+    g_autoptr(GString) names = g_string_new(NULL);
+    uint64_t bytes = 0;
+    for (guint i = 0; disks != NULL && i < disks->len; i++) {
+        const VirtDisk *disk = g_ptr_array_index(disks, i);
+        if (!disk->forgets || !g_strv_contains((const char *const *)targets, disk->target))
+            continue;
+        g_string_append_printf(names, "%s%s", names->len > 0 ? ", " : "", disk->target);
+        bytes += disk->size_bytes;
+    }
+    if (names->len == 0)
+        return;
+    g_autofree char *size = g_format_size_full(bytes, G_FORMAT_SIZE_IEC_UNITS);
+    g_autofree char *note = g_strdup_printf("raw disks (%s) forget what was written when the VM stops: after each stop and start "
+                                            "both hosts read them whole, %s, and compare; qcow2 disks need no such thing",
+                                            names->str, size);
+    job_set_note(job, note);
+}
+
 static bool
 create_job(Member *member, Job *job, void *data, GError **error)
 {
@@ -69,6 +95,8 @@ create_job(Member *member, Job *job, void *data, GError **error)
         return false;
     }
     log_notice("service", row->vm_name, "replication to '%s' set up", settings->recovery_connection_point);
+    if (member->primary != NULL && !upstream_is_of(row))
+        note_raw_disks(member, settings, job);
     return true;
 }
 

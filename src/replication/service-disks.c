@@ -19,6 +19,31 @@ add_job(Member *member, const Caller *caller)
 
 /* ---- on the primary ---- */
 
+static bool
+lists_disk(char *const *targets, const char *target)
+{
+    return targets != NULL && g_strv_contains((const char *const *)targets, target);
+}
+
+/* What changes on a raw disk is not known across a stop of the VM, which may come while the set changes. */
+static bool
+check_no_raw_disk(Member *member, const RelationshipSettings *current, const RelationshipSettings *wanted, GError **error)
+{
+    GError *cause = NULL;
+    g_autoptr(GPtrArray) disks = virt_host_disks(member->service->context.virt, relationship_vm(member->relationship), &cause);
+    if (disks == NULL)
+        return service_fail(cause, error);
+    for (guint i = 0; i < disks->len; i++) {
+        const VirtDisk *disk = g_ptr_array_index(disks, i);
+        if (disk->forgets && (lists_disk(current->included_disks, disk->target) || lists_disk(wanted->included_disks, disk->target)))
+            return replication_refuse(error, REPLICATION_ERROR_NOT_SUPPORTED,
+                                      "disk '%s' is raw, and the disks of a VM with raw ones cannot be changed while it replicates; "
+                                      "remove replication and enable it again, or convert the disk (qemu-img convert -O qcow2)",
+                                      disk->target);
+    }
+    return true;
+}
+
 /* All that can be refused before anything is changed. */
 static bool
 check_change(Member *member, const RelationshipSettings *wanted, GError **error)
@@ -27,6 +52,8 @@ check_change(Member *member, const RelationshipSettings *wanted, GError **error)
     if (!service_check_included(member->service, relationship_vm(member->relationship), wanted, error))
         return false;
     g_autoptr(RelationshipSettings) current = relationship_settings(member->relationship);
+    if (!check_no_raw_disk(member, current, wanted, error))
+        return false;
     g_auto(GStrv) kept = disk_set_common((const char *const *)current->included_disks, (const char *const *)wanted->included_disks);
     if (kept[0] == NULL)
         return replication_refuse(error, REPLICATION_ERROR_NOT_SUPPORTED,

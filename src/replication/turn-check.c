@@ -64,6 +64,10 @@ check_image(ReplicationService *self, const StoreRelationship *row, const VirtDi
         return service_deny_peer(error, "disk '%s' of VM '%s' on '%s' is '%s', in a place for files of replication; move it elsewhere "
                                         "(qemu-img convert), with its definition", disk->target, row->vm_name, self->context.host_name,
                                  disk->path);
+    if (disk->forgets)
+        return service_deny_peer(error, "disk '%s' of VM '%s' on '%s' is raw, and the disks of a replica are qcow2 images; "
+                                        "commit the failover, remove replication on both hosts and enable it again from "
+                                        "where the VM runs", disk->target, row->vm_name, self->context.host_name);
     if (!image_info(disk->path, "qcow2", true, &info, error))
         return false;
     return info->backing_path == NULL || g_file_test(info->backing_path, G_FILE_TEST_EXISTS) ||

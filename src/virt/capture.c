@@ -37,6 +37,8 @@ struct VirtCapture {
     VirtHost  *host;
     char      *uuid, *job_id, *socket, *scratch_folder;
     GPtrArray *targets; /* of char * */
+    GPtrArray *raw;     /* of VirtDisk: those of them that have their bitmaps in QEMU's memory ... */
+    GPtrArray *changes; /* ... and the names under which those are served, in the same order */
     GPtrArray *scratch; /* of paths, in the order of targets */
     bool       incremental;
     char     **whole;   /* (nullable): targets that have no bitmap all the same */
@@ -292,6 +294,8 @@ capture_free(VirtCapture *self)
     g_free(self->socket);
     g_free(self->scratch_folder);
     g_ptr_array_unref(self->targets);
+    g_ptr_array_unref(self->raw);
+    g_ptr_array_unref(self->changes);
     g_ptr_array_unref(self->scratch);
     g_strfreev(self->whole);
     g_clear_error(&self->freeze_error);
@@ -332,6 +336,8 @@ capture_new(VirtHost *host, virDomainPtr domain, const VirtCaptureRequest *reque
     self->scratch_folder = g_strdup(request->scratch_folder);
     self->targets = g_ptr_array_new_with_free_func(g_free);
     self->scratch = g_ptr_array_new_with_free_func(g_free);
+    self->raw = g_ptr_array_new_with_free_func((GDestroyNotify)virt_disk_free);
+    self->changes = g_ptr_array_new_with_free_func(g_free);
     for (size_t i = 0; request->disks[i] != NULL; i++) {
         g_ptr_array_add(self->targets, g_strdup(request->disks[i]));
         g_ptr_array_add(self->scratch, g_strdup_printf("%s/" VIRT_NAME_PREFIX "%s-%s.scratch", request->scratch_folder,
@@ -380,6 +386,68 @@ check_domain(VirtCapture *self, virDomainPtr domain, GError **error)
     return true;
 }
 
+/* ---- disks whose bitmaps are in the memory of QEMU ---- */
+
+/* The name under which the changes of a raw disk are served; NULL for another disk. */
+static const char *
+changes_of(const VirtCapture *self, const char *target)
+{
+    for (guint i = 0; i < self->raw->len; i++) {
+        const VirtDisk *disk = g_ptr_array_index(self->raw, i);
+        if (strcmp(disk->target, target) == 0)
+            return g_ptr_array_index(self->changes, i);
+    }
+    return NULL;
+}
+
+static bool
+begin_raw(VirtCapture *self, virDomainPtr domain, const VirtCaptureRequest *request, GError **error)
+{
+    g_autoptr(GPtrArray) disks = virt_host_disks(self->host, self->uuid, error);
+    while (disks != NULL && disks->len > 0) {
+        VirtDisk *disk = g_ptr_array_steal_index(disks, disks->len - 1);
+        bool wanted = g_ptr_array_find_with_equal_func(self->targets, disk->target, g_str_equal, NULL);
+        if (!wanted || !disk->forgets) {
+            virt_disk_free(disk);
+            continue;
+        }
+        g_ptr_array_add(self->raw, disk);
+        g_ptr_array_add(self->changes, g_strdup_printf(VIRT_NAME_PREFIX "%s-%s", self->job_id, disk->target));
+    }
+    for (guint i = 0; disks != NULL && i < self->raw->len; i++) {
+        if (!virt_memory_bitmap_begin(self->host, domain, g_ptr_array_index(self->raw, i), request->incremental,
+                                      request->checkpoint, error))
+            return false;
+    }
+    return disks != NULL;
+}
+
+static bool
+serve_raw(VirtCapture *self, virDomainPtr domain, const VirtCaptureRequest *request, GError **error)
+{
+    for (guint i = 0; request->incremental != NULL && i < self->raw->len; i++) {
+        if (!virt_memory_bitmap_serve(self->host, domain, g_ptr_array_index(self->raw, i), request->incremental,
+                                      g_ptr_array_index(self->changes, i), error))
+            return false;
+    }
+    return true;
+}
+
+/* ---- the job ---- */
+
+static bool
+has_bitmap(const VirtCapture *self, const char *target)
+{
+    return self->incremental && virt_capture_export(self, target) != NULL &&
+           (self->whole == NULL || !g_strv_contains((const char *const *)self->whole, target));
+}
+
+static bool
+has_own_bitmap(const VirtCapture *self, const char *target)
+{
+    return has_bitmap(self, target) && changes_of(self, target) == NULL;
+}
+
 static char *
 backup_xml(const VirtCapture *self, const VirtCaptureRequest *request)
 {
@@ -395,7 +463,7 @@ backup_xml(const VirtCapture *self, const VirtCaptureRequest *request)
         g_autofree char *scratch = g_markup_escape_text(g_ptr_array_index(self->scratch, i), -1);
         /* Targets are plain names, see check_request(). */
         const char *mode = !self->incremental                            ? ""
-                           : virt_capture_bitmap(self, target) != NULL ? " exportbitmap='" BITMAP_NAME "'"
+                           : has_own_bitmap(self, target)           ? " exportbitmap='" BITMAP_NAME "'"
                                                                        : " backupmode='full'";
         g_string_append_printf(xml, "<disk name='%s' backup='yes' type='file' exportname='%s'%s><scratch file='%s'/></disk>",
                                target, target, mode, scratch);
@@ -405,12 +473,13 @@ backup_xml(const VirtCapture *self, const VirtCaptureRequest *request)
 }
 
 static char *
-checkpoint_xml(const VirtCaptureRequest *request)
+checkpoint_xml(const VirtCapture *self, const VirtCaptureRequest *request)
 {
     g_autofree char *name = g_markup_printf_escaped("<domaincheckpoint><name>%s</name><disks>", request->checkpoint);
     GString *xml = g_string_new(name);
     for (size_t i = 0; request->disks[i] != NULL; i++) {
-        g_autofree char *disk = g_markup_printf_escaped("<disk name='%s' checkpoint='bitmap'/>", request->disks[i]);
+        g_autofree char *disk = g_markup_printf_escaped("<disk name='%s' checkpoint='%s'/>", request->disks[i],
+                                                        changes_of(self, request->disks[i]) != NULL ? "no" : "bitmap");
         g_string_append(xml, disk);
     }
     g_string_append(xml, "</disks></domaincheckpoint>");
@@ -457,18 +526,15 @@ static bool
 start_job(VirtCapture *self, virDomainPtr domain, const VirtCaptureRequest *request, GError **error)
 {
     g_autofree char *backup = backup_xml(self, request);
-    g_autofree char *checkpoint = request->checkpoint != NULL ? checkpoint_xml(request) : NULL;
-    if (request->checkpoint != NULL && has_checkpoint(domain, request->checkpoint))
-        return refuse(error, VIRT_ERROR_FAILED, "VM '%s' has a checkpoint '%s' already", virDomainGetName(domain),
-                      request->checkpoint);
+    g_autofree char *checkpoint = request->checkpoint != NULL ? checkpoint_xml(self, request) : NULL;
     remove_files(self); /* of an earlier job of the same name */
     if (!virt_job_note_write(self->scratch_folder, self->job_id, self->uuid, self->socket, error))
         return false;
-    if (virDomainBackupBegin(domain, backup, checkpoint, 0) == 0)
-        return true;
-
     GError *cause = NULL;
-    virt_fail(self->host, domain, &cause, "cannot be captured");
+    if (virDomainBackupBegin(domain, backup, checkpoint, 0) < 0)
+        virt_fail(self->host, domain, &cause, "cannot be captured");
+    else
+        return true;
     undo_begin(self, domain, request, cause);
     if (g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_FAILED) || g_error_matches(cause, VIRT_ERROR, VIRT_ERROR_STATE))
         explain(self, &cause);
@@ -481,12 +547,22 @@ static bool
 start_frozen(VirtCapture *self, virDomainPtr domain, const VirtCaptureRequest *request, GError **error)
 {
     VirtFreeze *freeze = NULL;
+    if (request->checkpoint != NULL && has_checkpoint(domain, request->checkpoint))
+        return refuse(error, VIRT_ERROR_FAILED, "VM '%s' has a checkpoint '%s' already", virDomainGetName(domain),
+                      request->checkpoint);
+    if (!begin_raw(self, domain, request, error))
+        return false;
     if (request->freeze)
         freeze = virt_freeze_begin(self->host, self->uuid, self->scratch_folder, &self->freeze_error);
     bool started = start_job(self, domain, request, error);
     if (freeze != NULL)
         self->consistent = virt_freeze_end(freeze, &self->frozen_usec, &self->freeze_error);
-    return started;
+    GError *cause = NULL;
+    if (!started || serve_raw(self, domain, request, &cause))
+        return started;
+    undo_begin(self, domain, request, cause);
+    g_propagate_error(error, cause);
+    return false;
 }
 
 VirtCapture *
@@ -541,9 +617,16 @@ virt_capture_export(const VirtCapture *self, const char *target)
 const char *
 virt_capture_bitmap(const VirtCapture *self, const char *target)
 {
-    bool has = self->incremental && virt_capture_export(self, target) != NULL &&
-               (self->whole == NULL || !g_strv_contains((const char *const *)self->whole, target));
-    return has ? BITMAP_NAME : NULL;
+    if (!has_bitmap(self, target))
+        return NULL;
+    return changes_of(self, target) != NULL ? changes_of(self, target) : BITMAP_NAME;
+}
+
+const char *
+virt_capture_bitmap_export(const VirtCapture *self, const char *target)
+{
+    bool apart = has_bitmap(self, target) && changes_of(self, target) != NULL;
+    return apart ? changes_of(self, target) : virt_capture_export(self, target);
 }
 
 VirtCaptureStatus

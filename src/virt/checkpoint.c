@@ -168,8 +168,11 @@ virt_checkpoint_drop_unknown(VirtHost *host, const char *uuid, const char *scrat
         return false;
     for (guint i = 0; i < disks->len; i++) {
         const VirtDisk *disk = g_ptr_array_index(disks, i);
-        if (disk->replicable && disk->path != NULL && disk->untrackable == NULL &&
-            !drop_unknown_of(disk, virDomainGetName(domain), (const char *const *)known, running, &found, error))
+        if (!disk->replicable || disk->path == NULL || disk->untrackable != NULL)
+            continue;
+        if (disk->forgets)
+            found |= running; /* its bitmaps are in QEMU only */
+        else if (!drop_unknown_of(disk, virDomainGetName(domain), (const char *const *)known, running, &found, error))
             return false;
     }
     return !running || !found || virt_sweep(host, uuid, scratch_folder, error);
@@ -209,8 +212,19 @@ virt_checkpoint_covers(VirtHost *host, const char *uuid, const char *name, const
     return true;
 }
 
+static bool
+forgets(const GPtrArray *all, const char *target)
+{
+    for (guint i = 0; i < all->len; i++) {
+        const VirtDisk *disk = g_ptr_array_index(all, i);
+        if (strcmp(disk->target, target) == 0)
+            return disk->forgets;
+    }
+    return false;
+}
+
 static char *
-adoption_xml(const char *name, const char *const *disks, const char *domain_xml)
+adoption_xml(const char *name, const char *const *disks, const GPtrArray *all, const char *domain_xml)
 {
     g_autofree char *head = g_markup_printf_escaped("<domaincheckpoint><name>%s</name><creationTime>%" G_GINT64_FORMAT
                                                     "</creationTime><disks>", name, g_get_real_time() / G_USEC_PER_SEC);
@@ -218,7 +232,8 @@ adoption_xml(const char *name, const char *const *disks, const char *domain_xml)
     for (size_t i = 0; disks[i] != NULL; i++) {
         g_autofree char *disk = g_markup_printf_escaped("<disk name='%s' checkpoint='bitmap' bitmap='%s'/>", disks[i],
                                                         name);
-        g_string_append(xml, disk);
+        g_autofree char *none = g_markup_printf_escaped("<disk name='%s' checkpoint='no'/>", disks[i]);
+        g_string_append(xml, forgets(all, disks[i]) ? none : disk);
     }
     g_string_append_printf(xml, "</disks>%s</domaincheckpoint>", domain_xml);
     return g_string_free(xml, FALSE);
@@ -230,10 +245,13 @@ virt_checkpoint_adopt(VirtHost *host, const char *uuid, const char *name, const 
     g_auto(virDomainPtr) domain = virt_host_domain(host, uuid, error);
     if (domain == NULL)
         return false;
+    g_autoptr(GPtrArray) all = virt_host_disks(host, uuid, error);
+    if (all == NULL)
+        return false;
     char *domain_xml = virDomainGetXMLDesc(domain, VIR_DOMAIN_XML_SECURE | VIR_DOMAIN_XML_INACTIVE);
     if (domain_xml == NULL)
         return virt_fail(host, domain, error, "has a definition that cannot be read");
-    g_autofree char *xml = adoption_xml(name, disks, domain_xml);
+    g_autofree char *xml = adoption_xml(name, disks, all, domain_xml);
     free(domain_xml);
     g_auto(virDomainCheckpointPtr) checkpoint =
         virDomainCheckpointCreateXML(domain, xml, VIR_DOMAIN_CHECKPOINT_CREATE_REDEFINE);

@@ -82,6 +82,11 @@ why_untrackable(const VirtDisk *disk, const xmlNode *node, const char *vm)
         return g_strdup_printf("disk '%s' of VM '%s' is encrypted by QEMU; its replica would hold plain text, so it is "
                                "refused: encrypt inside the guest instead, or exclude it",
                                disk->target, vm);
+    if (domxml_child(domxml_child(node, "source"), "slices") != NULL)
+        return g_strdup_printf("disk '%s' of VM '%s' is a part of '%s'; move it to an image of its own, or exclude it", disk->target,
+                               vm, disk->path);
+    if (disk->forgets)
+        return NULL;
     if (g_strcmp0(disk->format, "qcow2") != 0)
         return g_strdup_printf("disk '%s' of VM '%s' has format '%s', which cannot keep a dirty bitmap; shut the VM down, "
                                "convert it (qemu-img convert -O qcow2 '%s' NEW) and set the disk's driver type to qcow2",
@@ -106,6 +111,7 @@ disk_read(const xmlNode *node)
     disk->format = domxml_attr(domxml_child(node, "driver"), "type");
     if (disk->format == NULL)
         disk->format = g_strdup("raw"); /* libvirt's meaning of no type */
+    disk->forgets = strcmp(disk->format, "raw") == 0;
     disk->serial = domxml_text(domxml_child(node, "serial"));
 
     g_autofree char *device = domxml_attr(node, "device");

@@ -2,8 +2,6 @@
 
 #include "util/log.h"
 
-#include <json-glib/json-glib.h>
-#include <libvirt/libvirt-qemu.h>
 #include <string.h>
 
 /* What a killed begin of a backup left in QEMU: block jobs, NBD exports, scratch nodes, bitmaps. libvirt knows nothing
@@ -28,38 +26,10 @@ typedef struct {
 
 /* ---- QEMU's monitor ---- */
 
-/* (transfer full): what QEMU returned; NULL with @error set when libvirt or QEMU refused the command. */
-static JsonNode *
-ask(Sweep *self, const char *command, JsonObject *arguments, GError **error)
-{
-    g_autoptr(JsonNode) request = json_node_new(JSON_NODE_OBJECT);
-    JsonObject *object = json_object_new();
-    json_node_take_object(request, object);
-    json_object_set_string_member(object, "execute", command);
-    if (arguments != NULL)
-        json_object_set_object_member(object, "arguments", arguments);
-    g_autofree char *text = json_to_string(request, FALSE);
-    char *reply = NULL;
-    if (virDomainQemuMonitorCommand(self->domain, text, &reply, 0) < 0) {
-        virt_fail(self->host, self->domain, error, "does not answer '%s'", command);
-        return NULL;
-    }
-    g_autoptr(JsonNode) answer = json_from_string(reply, NULL);
-    JsonObject *members = answer != NULL && JSON_NODE_HOLDS_OBJECT(answer) ? json_node_get_object(answer) : NULL;
-    JsonNode *value = members != NULL ? json_object_get_member(members, "return") : NULL;
-    if (value == NULL)
-        g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED, "QEMU of VM '%s' refuses '%s': %s",
-                    virDomainGetName(self->domain), command, reply);
-    else
-        value = json_node_copy(value);
-    free(reply);
-    return value;
-}
-
 static JsonArray *
 ask_list(Sweep *self, const char *command, JsonObject *arguments)
 {
-    g_autoptr(JsonNode) answer = ask(self, command, arguments, self->error);
+    g_autoptr(JsonNode) answer = virt_monitor_ask(self->host, self->domain, command, arguments, self->error);
     if (answer == NULL)
         return NULL;
     if (JSON_NODE_HOLDS_ARRAY(answer))
@@ -74,7 +44,7 @@ static void
 tell(Sweep *self, const char *command, JsonObject *arguments)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(JsonNode) answer = ask(self, command, arguments, &error);
+    g_autoptr(JsonNode) answer = virt_monitor_ask(self->host, self->domain, command, arguments, &error);
     if (answer == NULL)
         log_debug("virt", virDomainGetName(self->domain), "%s", error->message);
 }

@@ -174,13 +174,118 @@ test_a_running_block_job_is_waited_for(void)
     test_guest_remove(bed, uuid);
 }
 
+/* ---- raw disks ---- */
+
+static void
+write_raw(const char *uuid, const char *what)
+{
+    g_autoptr(GError) error = NULL;
+    g_auto(virDomainPtr) domain = virt_host_domain(bed->host, uuid, &error);
+    g_autofree char *line = g_strdup_printf("qemu-io -d /machine/peripheral/virtio-disk2/virtio-backend \"%s\"", what);
+    JsonObject *arguments = json_object_new();
+    json_object_set_string_member(arguments, "command-line", line);
+    g_autoptr(JsonNode) answer = virt_monitor_ask(bed->host, domain, "human-monitor-command", arguments, &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(json_node_get_string(answer), ==, "");
+}
+
+static const char *const raw_too[] = { "vda", "vdc", NULL };
+
+static VirtCapture *
+begin_raw_too(const char *uuid, const char *since, const char *name)
+{
+    VirtCaptureRequest request = test_request(bed, uuid, name);
+    request.disks = raw_too;
+    request.incremental = since;
+    request.checkpoint = name;
+    return test_begin(bed, &request);
+}
+
+static void
+assert_dirty(VirtCapture *capture, uint64_t first, uint64_t bytes)
+{
+    g_autofree char *image = g_strdup_printf("driver=nbd,export=%s,server.type=unix,server.path=%s,x-dirty-bitmap=qemu:dirty-bitmap:%s",
+                                             virt_capture_bitmap_export(capture, "vdc"), virt_capture_socket(capture),
+                                             virt_capture_bitmap(capture, "vdc"));
+    g_autofree char *map = test_run("qemu-img", "map", "--output=json", "--image-opts", image, NULL);
+    g_autofree char *want = g_strdup_printf("\"start\": %" G_GUINT64_FORMAT ", \"length\": %" G_GUINT64_FORMAT
+                                            ", \"depth\": 0, \"present\": false", first, bytes);
+    g_assert_nonnull(strstr(map, want));
+    const char *dirty = strstr(map, "\"present\": false");
+    g_assert_null(strstr(dirty + 1, "\"present\": false"));
+}
+
+static void
+assert_raw_content(VirtCapture *capture, const char *pattern, const char *where)
+{
+    g_autofree char *image = g_strdup_printf("nbd+unix:///%s?socket=%s", virt_capture_export(capture, "vdc"), virt_capture_socket(capture));
+    g_autofree char *command = g_strdup_printf("read -P %s %s 64k", pattern, where);
+    g_autofree char *said = test_run("qemu-io", "-r", "-f", "raw", "-c", command, image, NULL);
+    g_assert_null(strstr(said, "failed"));
+}
+
+static void
+test_a_raw_disk_is_captured_with_the_others_until_the_vm_stops(void)
+{
+    g_autofree char *raw = g_build_filename(bed->root, "more.raw", NULL);
+    g_free(test_run("qemu-img", "create", "-f", "raw", raw, "4M", NULL));
+    g_autofree char *more = g_strdup_printf("<disk type='file' device='disk'><driver name='qemu' type='raw'/><source "
+                                            "file='%s'/><target dev='vdc' bus='virtio'/></disk>", raw);
+    g_autofree char *uuid = test_guest_define(bed, "raw", more);
+    g_autoptr(GError) error = NULL;
+    virt_host_start(bed->host, uuid, &error);
+    g_assert_no_error(error);
+    write_raw(uuid, "write -P 1 0 64k");
+
+    VirtCapture *capture = begin_raw_too(uuid, NULL, "vr-r1");
+    g_assert_null(virt_capture_bitmap(capture, "vdc"));
+    assert_raw_content(capture, "1", "0");
+    write_raw(uuid, "write -P 2 1M 64k"); /* after the moment */
+    assert_raw_content(capture, "0", "1M");
+    virt_capture_end(capture);
+
+    capture = begin_raw_too(uuid, "vr-r1", "vr-r2");
+    assert_dirty(capture, 1 << 20, 65536);
+    assert_raw_content(capture, "2", "1M");
+    g_assert_cmpuint(test_dirty_bytes(capture, "vda"), >, 0);
+    virt_capture_end(capture);
+    test_assert_clean(bed, uuid);
+
+    write_raw(uuid, "write -P 3 2M 64k");
+    capture = begin_raw_too(uuid, "vr-r2", "vr-r3");
+    assert_dirty(capture, 2 << 20, 65536);
+    virt_capture_end(capture);
+    virt_checkpoint_delete(bed->host, uuid, "vr-r3", &error);
+    g_assert_no_error(error);
+    capture = begin_raw_too(uuid, "vr-r1", "vr-r3"); /* the name again: of the new moment only */
+    virt_capture_end(capture);
+    write_raw(uuid, "write -P 4 3M 64k");
+    capture = begin_raw_too(uuid, "vr-r3", "vr-r4");
+    assert_dirty(capture, 3 << 20, 65536);
+    virt_capture_end(capture);
+
+    virt_host_stop(bed->host, uuid, &error);
+    g_assert_no_error(error);
+    virt_host_start(bed->host, uuid, &error);
+    g_assert_no_error(error);
+    VirtCaptureRequest request = test_request(bed, uuid, "lost");
+    request.disks = raw_too;
+    request.incremental = "vr-r4";
+    request.checkpoint = "vr-r5";
+    g_assert_null(virt_capture_begin(bed->host, &request, &error));
+    g_assert_error(error, VIRT_ERROR, VIRT_ERROR_BITMAP_LOST);
+    test_assert_no_checkpoint(bed, uuid, "vr-r5");
+    test_assert_clean(bed, uuid);
+    test_guest_remove(bed, uuid);
+}
+
 static void
 test_begin_refuses_what_cannot_work_and_leaves_nothing(void)
 {
-    g_autofree char *raw = g_build_filename(bed->root, "no.raw", NULL);
-    g_free(test_run("qemu-img", "create", "-f", "raw", raw, "1M", NULL));
-    g_autofree char *more = g_strdup_printf("<disk type='file' device='disk'><driver name='qemu' type='raw'/><source "
-                                            "file='%s'/><target dev='vdc'/></disk>", raw);
+    g_autofree char *old = g_build_filename(bed->root, "old.qcow2", NULL);
+    g_free(test_run("qemu-img", "create", "-f", "qcow2", "-o", "compat=0.10", old, "1M", NULL));
+    g_autofree char *more = g_strdup_printf("<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source "
+                                            "file='%s'/><target dev='vdc'/></disk>", old);
     g_autofree char *uuid = test_guest_define(bed, "refused", more);
     g_autoptr(GError) error = NULL;
     VirtCaptureRequest request = test_request(bed, uuid, "r");
@@ -196,9 +301,9 @@ test_begin_refuses_what_cannot_work_and_leaves_nothing(void)
     g_assert_error(error, VIRT_ERROR, VIRT_ERROR_BITMAP_LOST);
     g_clear_error(&error);
 
-    static const char *const with_raw[] = { "vda", "vdc", NULL };
+    static const char *const with_old[] = { "vda", "vdc", NULL };
     request.incremental = NULL;
-    request.disks = with_raw;
+    request.disks = with_old;
     g_assert_null(virt_capture_begin(bed->host, &request, &error));
     g_assert_error(error, VIRT_ERROR, VIRT_ERROR_UNTRACKABLE);
     g_assert_nonnull(strstr(error->message, "vdc"));
@@ -232,6 +337,8 @@ main(int argc, char **argv)
     g_test_add_func("/capture/a-running-block-job-is-waited-for", test_a_running_block_job_is_waited_for);
     g_test_add_func("/capture/begin-refuses-what-cannot-work-and-leaves-nothing",
                     test_begin_refuses_what_cannot_work_and_leaves_nothing);
+    g_test_add_func("/capture/a-raw-disk-is-captured-with-the-others-until-the-vm-stops",
+                    test_a_raw_disk_is_captured_with_the_others_until_the_vm_stops);
     int status = g_test_run();
     test_stop(bed);
     return status;

@@ -6,6 +6,7 @@
 
 #include "virt/virt.h"
 
+#include <json-glib/json-glib.h>
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
 
@@ -61,6 +62,24 @@ void virt_repair_status(const char *uri);
  * a backup job, nor to a VM that is off. Marks the VM as "custom-monitor" in libvirt's log.
  */
 bool virt_sweep(VirtHost *host, const char *uuid, const char *scratch_folder, GError **error);
+
+/* ---- QEMU's monitor, past libvirt, whose own record of the VM must stay true ---- */
+
+/* What QEMU returned; NULL with @error set when libvirt or QEMU refused the command. Takes @arguments (nullable).
+ * (transfer full) */
+JsonNode *virt_monitor_ask(VirtHost *host, virDomainPtr domain, const char *command, JsonObject *arguments,
+                           GError **error);
+
+/* ---- dirty bitmaps in the memory of QEMU, for disks whose format has no place for them; see memory-bitmap.c ---- */
+
+/* Before a backup job: has the disk at @path, as it is in QEMU, the bitmap of checkpoint @since (nullable)? Then one
+ * named @next (nullable) is begun, and those of checkpoints that are gone go. VIRT_ERROR_BITMAP_LOST. */
+bool  virt_memory_bitmap_begin(VirtHost *host, virDomainPtr domain, const VirtDisk *disk, const char *since,
+                               const char *next, GError **error);
+/* Within a backup job: serves what was written since checkpoint @since, until now at least, as bitmap @name of an export of
+ * that name on the job's server. */
+bool  virt_memory_bitmap_serve(VirtHost *host, virDomainPtr domain, const VirtDisk *disk, const char *since,
+                               const char *name, GError **error);
 
 /* ---- QEMU processes ---- */
 

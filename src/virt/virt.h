@@ -46,7 +46,8 @@ typedef struct {
     char    *bus;          /* "virtio", "sata" ... */
     uint64_t size_bytes;   /* virtual size */
     bool     replicable;   /* false: CD-ROM, floppy, read-only, shareable */
-    char    *untrackable;  /* (nullable): why a replicable disk cannot be tracked (raw ...), a sentence that says what to do */
+    char    *untrackable;  /* (nullable): why a replicable disk cannot be tracked, a sentence that says what to do */
+    bool     forgets;      /* raw: what changes is known while the VM runs only, and must be compared after that */
 } VirtDisk;
 void virt_disk_free(VirtDisk *self);
 
@@ -156,9 +157,11 @@ const char       *virt_capture_socket(const VirtCapture *self);
 /* Were the guest's file systems frozen at the moment? False too when that was not asked for; a freeze that failed does not hinder
  * the capture, and @ret_error (nullable, borrowed) says why. @ret_frozen_usec: how long the guest stood still at most. */
 bool              virt_capture_is_consistent(const VirtCapture *self, int64_t *ret_frozen_usec, const GError **ret_error);
-/* NBD export name of a target, and its dirty bitmap's name (NULL in a full capture). */
+/* NBD export name of a target, and its dirty bitmap's name (NULL in a full capture), which is in another export where the
+ * disk has no bitmap of its own. */
 const char       *virt_capture_export(const VirtCapture *self, const char *target);
 const char       *virt_capture_bitmap(const VirtCapture *self, const char *target);
+const char       *virt_capture_bitmap_export(const VirtCapture *self, const char *target);
 VirtCaptureStatus virt_capture_status(VirtCapture *self);
 const gint       *virt_capture_cancelled(const VirtCapture *self); /* becomes non-zero when given up */
 uint64_t          virt_capture_scratch_bytes(VirtCapture *self);   /* in use now */
@@ -177,7 +180,7 @@ bool   virt_checkpoint_covers(VirtHost *host, const char *uuid, const char *name
                               GError **error);
 /* Of a VM that is off: the checkpoint, which covers some of @disks, is for all of them from now on. Their images have the bitmap. */
 bool   virt_checkpoint_extend(VirtHost *host, const char *uuid, const char *name, const char *const *disks, GError **error);
-/* Registers a bitmap that exists in the images of @disks (name of bitmap = name of checkpoint). */
+/* Registers a bitmap that exists in the images of @disks (name of bitmap = name of checkpoint), but for those that forget. */
 bool   virt_checkpoint_adopt(VirtHost *host, const char *uuid, const char *name, const char *const *disks, GError **error);
 
 /* After a crash of ours: ends our open backup job on every domain (or on @uuid), thaws, resumes guests that our job paused, removes left

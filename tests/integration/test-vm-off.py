@@ -105,7 +105,9 @@ def test_first_copy_of_a_guest_that_is_off():
 def test_a_disk_that_cannot_be_tracked_is_named():
     with hosts.Site(BUILD) as site:
         primary, replica = site.host("p"), site.host("r")
-        guest = primary.add_guest(image_format="raw")
+        guest = primary.add_guest()
+        old = guest.disks[0]
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-o", "compat=0.10", old, "64M"], check=True)
         primary.start()
         replica.start()
         replica.enable_server("p")

@@ -75,8 +75,9 @@ def make_disk(path, image_format, size, start=b""):
 
 
 def make_guest(program, folder, sizes, name="ledger", guest_uuid=None, image_format="qcow2", memory=16,
-               variables=None, tpm=False, network=False, bus=None, acpi=False, **config):
-    """Disks and domain XML of a ledger guest in @folder; @config as for ledger.choose_config. The @bus is IDE where there is one: a guest
+               variables=None, tpm=False, network=False, bus=None, acpi=False, raw=(), **config):
+    """Disks and domain XML of a ledger guest in @folder, those at the indexes @raw raw images; @config as for ledger.choose_config.
+    The @bus is IDE where there is one: a guest
     takes a tenth of the processor then that it takes with virtio, where the BIOS does much that emulation is slow at. The BIOS never
     flushes; with virtio QEMU sees that and writes through by itself. With @variables, the path of a variable
     store, it has UEFI without Secure Boot and does not run the ledger, which needs a BIOS. Devices can be plugged in with @acpi."""
@@ -89,10 +90,11 @@ def make_guest(program, folder, sizes, name="ledger", guest_uuid=None, image_for
     disks = ""
     for i, size in enumerate(sizes):
         target = "vd" + "abcdefgh"[i]
-        path = os.path.join(folder, f"{name}-{target}.{image_format}")
-        make_disk(path, image_format, size, start if i == 0 else b"")
+        kind = "raw" if i in raw else image_format
+        path = os.path.join(folder, f"{name}-{target}.{kind}")
+        make_disk(path, kind, size, start if i == 0 else b"")
         guest.disks.append(path)
-        disks += DISK.format(format=image_format, path=path, target=target, bus=bus, cache=cache, order=i + 1)
+        disks += DISK.format(format=kind, path=path, target=target, bus=bus, cache=cache, order=i + 1)
     with open(guest.xml, "w", encoding="utf-8") as file:
         file.write(DOMAIN.format(name=name, uuid=guest.uuid, memory=memory, emulator=EMULATOR, disks=disks,
                                  serial=guest.serial, machine="q35" if variables else "pc",
@@ -118,5 +120,6 @@ def check_images(paths, image_format="qcow2"):
         copies = []
         for i, path in enumerate(paths):
             copies.append(os.path.join(folder, f"{i}.raw"))
-            subprocess.run(["qemu-img", "convert", "-U", "-f", image_format, "-O", "raw", path, copies[-1]], check=True)
+            kind = "raw" if path.endswith(".raw") else image_format
+            subprocess.run(["qemu-img", "convert", "-U", "-f", kind, "-O", "raw", path, copies[-1]], check=True)
         return ledger.check(copies)
