@@ -344,11 +344,22 @@ virt_host_open(const char *uri, GError **error)
     return self;
 }
 
+/* A libvirt inside this process looks at the host's processor in a thread of its own when it starts, which crashes in an exit
+ * that comes meanwhile. This question is answered when that is done. */
+static void
+wait_for_start(VirtHost *self)
+{
+    g_auto(virConnectPtr) conn = virt_embed_root(self->uri) != NULL ? virt_host_connection(self, NULL) : NULL;
+    if (conn != NULL)
+        virConnectCompareCPU(conn, "<cpu><arch>x86_64</arch><model>qemu64</model></cpu>", 0);
+}
+
 void
 virt_host_close(VirtHost *self)
 {
     if (self == NULL)
         return;
+    wait_for_start(self);
     g_rec_mutex_lock(&self->delivery);
     self->func = NULL;
     g_rec_mutex_unlock(&self->delivery);
