@@ -1,5 +1,6 @@
 #include "replication/disk-target.h"
 
+#include "link/link.h"
 #include "replication/blob-rules.h"
 #include "util/durable.h"
 
@@ -10,7 +11,7 @@ struct DiskTarget {
     DiskServer *server;
     GHashTable *clients;   /* id -> DiskClient, connected when first needed */
     char       *blob_folder;
-    bool        blobs_changed;
+    bool        blobs_changed, refuses_blobs;
     SpaceWatch *watch; /* (nullable) */
 };
 
@@ -68,6 +69,12 @@ void
 disk_target_watch(DiskTarget *self, SpaceWatch *watch)
 {
     self->watch = watch;
+}
+
+void
+disk_target_refuse_blobs(DiskTarget *self, bool refuse)
+{
+    self->refuses_blobs = refuse;
 }
 
 static bool
@@ -170,6 +177,10 @@ target_blob_set(void *opaque, const char *name, GBytes *blob, GError **error)
     g_autofree char *path = g_build_filename(self->blob_folder, name, NULL);
     gsize length = 0;
     const void *data = blob != NULL ? g_bytes_get_data(blob, &length) : NULL;
+    if (self->refuses_blobs) {
+        g_set_error(error, LINK_ERROR, LINK_ERROR_PROTOCOL, "a copy of new disks brings '%s', which is for logs of positions", name);
+        return false;
+    }
     if (self->watch != NULL && !blob_rules_check(name, length, error))
         return false;
     self->blobs_changed = true;

@@ -22,5 +22,7 @@ ChangeLogTarget disk_target_as_target(DiskTarget *self);
 const char *disk_target_socket(const DiskTarget *self);
 /* (nullable) NBD access to one disk */
 DiskClient *disk_target_client(DiskTarget *self, const char *id, GError **error);
+/* From now on a log must not bring blobs; or may again. */
+void        disk_target_refuse_blobs(DiskTarget *self, bool refuse);
 /* Blobs were set since the last call. */
 bool        disk_target_take_blobs_changed(DiskTarget *self);

@@ -80,8 +80,11 @@ static bool
 check_left(const StoreRelationship *row, const char *id, GError **error)
 {
     uint64_t position;
+    g_autofree char *path = replica_disk_path(row->folder, id);
     if (!replica_left_read(row->folder, id, &position))
         return true;
+    if (!g_file_test(path, G_FILE_TEST_EXISTS)) /* a death after it was removed */
+        return replica_left_forget(row->folder, id, error);
     return refuse(error, LINK_ERROR_DENIED, "the replica still has the disk '%s' that was taken out before, as recovery points from before that "
                   "need it; it can be taken in when those are gone, which fewer of them (RecoveryHistory) hastens", id);
 }
@@ -161,8 +164,10 @@ is_ready(const StoreRelationship *row, char *const *set, const LinkOffer *offer)
 {
     g_auto(GStrv) there = replica_folder_disks(row->folder, NULL);
     bool ready = row->state == STATE_DISK_UPDATE && there != NULL;
-    for (unsigned i = 0; ready && i < offer->n_disks; i++)
-        ready = g_strv_contains((const char *const *)there, offer->disks[i].id);
+    for (unsigned i = 0; ready && i < offer->n_disks; i++) {
+        g_autofree char *overlay = replica_overlay_path(row->folder, offer->disks[i].id);
+        ready = g_strv_contains((const char *const *)there, offer->disks[i].id) && g_file_test(overlay, G_FILE_TEST_EXISTS);
+    }
     for (char **id = there; ready && *id != NULL; id++) {
         bool wanted = !replica_is_pending(row, set, *id);
         for (unsigned i = 0; i < offer->n_disks; i++)
@@ -170,6 +175,21 @@ is_ready(const StoreRelationship *row, char *const *set, const LinkOffer *offer)
         ready = wanted;
     }
     return ready;
+}
+
+/* A way back over a change has the disks of before and after it; there is no more room for them than for those of a log. */
+static bool
+check_number(const StoreRelationship *row, const LinkOffer *offer, GError **error)
+{
+    g_auto(GStrv) there = replica_folder_disks(row->folder, error);
+    if (there == NULL)
+        return false;
+    unsigned n = g_strv_length(there);
+    for (unsigned i = 0; i < offer->n_disks; i++)
+        n += !g_strv_contains((const char *const *)there, offer->disks[i].id);
+    return n <= CHANGE_LOG_DISKS_MAX ||
+           refuse(error, LINK_ERROR_DENIED, "the replica would have %u disks, with those that were taken out and that recovery points from before "
+                  "need; %u are possible", n, CHANGE_LOG_DISKS_MAX);
 }
 
 bool
@@ -185,6 +205,8 @@ replica_begin_change(Replica *self, const LinkOffer *offer, const ReplicaLimits 
     }
     if (is_ready(row, set, offer))
         return true;
+    if (!check_number(row, offer, error))
+        return false;
     if (row->test_stage != TEST_NONE)
         return refuse(error, LINK_ERROR_STATE, "a test failover of the VM runs on the replica; its disks can be changed after its end");
     GError *cause = NULL;
@@ -258,6 +280,23 @@ remove_left(Replica *self, const StoreRelationship *row, const char *id, GError 
     return true;
 }
 
+/* The note is read before the row: the log with which the disk leaves may come in just now, and its position and set are one row. */
+static bool
+tidy_disk(Replica *self, const char *id, const GPtrArray *points, const GPtrArray *undos, GError **error)
+{
+    uint64_t position;
+    g_autoptr(StoreRelationship) before = relationship_row(self->relationship);
+    if (!replica_left_read(before->folder, id, &position))
+        return true;
+    g_autoptr(StoreRelationship) row = relationship_row(self->relationship);
+    g_auto(GStrv) set = replica_set(row, error);
+    if (set == NULL)
+        return false;
+    if (g_strv_contains((const char *const *)set, id)) /* a death, or a refusal, before it could leave */
+        return position > row->position || replica_left_forget(row->folder, id, error);
+    return position > row->applied || is_needed(points, undos, position) || remove_left(self, row, id, error);
+}
+
 bool
 replica_tidy_disks(Replica *self, const StoreRelationship *row, GError **error)
 {
@@ -270,12 +309,7 @@ replica_tidy_disks(Replica *self, const StoreRelationship *row, GError **error)
     if (undos == NULL)
         return false;
     for (char **id = there; *id != NULL; id++) {
-        uint64_t position;
-        if (!replica_left_read(row->folder, *id, &position))
-            continue;
-        bool replicates = g_strv_contains((const char *const *)set, *id); /* a death before it could leave */
-        if (replicates ? !replica_left_forget(row->folder, *id, error)
-                       : position <= row->applied && !is_needed(points, undos, position) && !remove_left(self, row, *id, error))
+        if (!tidy_disk(self, *id, points, undos, error))
             return false;
     }
     return true;

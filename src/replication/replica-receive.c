@@ -555,7 +555,11 @@ apply_initial(Replica *self, const StoreRelationship *row, const ChangeLogHeader
         return false;
     if (!replica_open_disks(self, error))
         return false;
-    if (!replica_apply_source(self, source, error)) {
+    /* Beside positions there is no way back from them. */
+    disk_target_refuse_blobs(self->disks, row->initial_complete);
+    bool applied = replica_apply_source(self, source, error);
+    disk_target_refuse_blobs(self->disks, false);
+    if (!applied) {
         replica_close_disks(self);
         return false;
     }

@@ -54,6 +54,10 @@ check_change(Member *member, const RelationshipSettings *wanted, GError **error)
     g_autoptr(RelationshipSettings) current = relationship_settings(member->relationship);
     if (!check_no_raw_disk(member, current, wanted, error))
         return false;
+    if (g_ascii_strcasecmp(current->recovery_connection_point, wanted->recovery_connection_point) != 0 ||
+        current->recovery_server_port != wanted->recovery_server_port)
+        return replication_refuse(error, REPLICATION_ERROR_INVALID_PARAMETER,
+                                  "IncludedDisks and the replica server cannot be changed together: change one after the other");
     g_auto(GStrv) kept = disk_set_common((const char *const *)current->included_disks, (const char *const *)wanted->included_disks);
     if (kept[0] == NULL)
         return replication_refuse(error, REPLICATION_ERROR_NOT_SUPPORTED,

@@ -148,6 +148,10 @@ relationship_settings_check(const RelationshipSettings *settings, GError **error
     if (strlen(settings->recovery_connection_point) > CONNECTION_POINT_MAX ||
         strpbrk(settings->recovery_connection_point, "/@?#\\ \t\r\n") != NULL)
         return invalid(error, "RecoveryConnectionPoint '%s' is not a host name", settings->recovery_connection_point);
+    for (char **disk = settings->included_disks; disk != NULL && *disk != NULL; disk++) {
+        if (g_strv_contains((const char *const *)disk + 1, *disk))
+            return invalid(error, "IncludedDisks names disk '%s' twice", *disk);
+    }
     if (settings->recovery_server_port == 0 || settings->recovery_server_port > 65535)
         return invalid(error, "RecoveryServerPortNumber must be 1 to 65535, not %u", settings->recovery_server_port);
     return true;
